@@ -1,4 +1,4 @@
-//! Builders for the promise tests: a gateway process, scripted origins, raw clients, and what they saw.
+//! Builders for the promise tests: a gateway process, scripted origins, raw clients, and the bytes that each received.
 //!
 //! Nothing here knows the gateway's code: it is a process with a configuration file, sockets and a metrics page.
 
@@ -76,7 +76,7 @@ pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
     eventually_within(PATIENCE, what, condition);
 }
 
-/// The same for what takes its time by design.
+/// The same for a condition that takes its time by design.
 #[track_caller]
 pub fn eventually_within(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + patience;

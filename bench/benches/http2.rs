@@ -1,4 +1,4 @@
-//! HTTP/2 without sockets: what a session costs per request, and what decoding a block of fields costs beside `loona-hpack`.
+//! HTTP/2 without sockets: the cost of a session per request, and that of decoding a block of fields beside `loona-hpack`.
 
 use std::hint::black_box;
 
@@ -11,7 +11,7 @@ use gateway::http2::guard::Limits;
 use gateway::http2::hpack::{Decoder, Field, ListLimits, Sink, huffman};
 use gateway::http2::session::{Event, Role, Session, What};
 
-/// Requests of one read: what h2load sends with `-m32`.
+/// Requests of one read: as many as h2load sends with `-m32`.
 const AT_ONCE: usize = 32;
 
 const FEW: [(&str, &str); 7] = [

@@ -1,4 +1,4 @@
-//! The mirror's ring: what a copy costs going in and out, one at a time, in batches, and when the ring is full.
+//! The mirror's ring: the cost of a copy going in and out, one at a time, in batches, and when the ring is full.
 
 use std::hint::black_box;
 
@@ -11,7 +11,7 @@ const BYTES: usize = 32 << 20;
 const BATCH: usize = 32;
 const COPY_BYTES: usize = 300;
 
-/// As large as a handle on a copy; what it points to is not moved.
+/// As large as a handle on a copy; the memory behind it is not moved.
 type Item = [usize; 8];
 
 fn ring(criterion: &mut Criterion) {

@@ -1,6 +1,6 @@
-//! How unevenly kept connections load workers, and what a greatest age of connections changes: a model of it, and the gateway's
-//! own workers beside. Every connection asks at one rate; the kernel gives each to a worker, or a load balancer to a replica, by
-//! chance.
+//! How unevenly kept connections load workers, and the effect of a greatest age of connections: a model of it, and the
+//! gateway's own workers beside. Every connection asks at one rate; the kernel gives each to a worker, or a load balancer to a
+//! replica, by chance.
 //!
 //!     cargo run --release -p bench --example imbalance
 
@@ -180,7 +180,7 @@ struct Cli {
     common: CommonArgs,
 }
 
-/// One run of the gateway under connections that stay, or that end at an age.
+/// A run of the gateway under connections that stay, or that end at an age.
 struct Seen {
     connections: usize,
     age: &'static str,

@@ -1,5 +1,5 @@
-//! Bars with whiskers, and lines over time, as SVG by hand: one look at medians and spreads, or at what grows. Knows
-//! nothing of what they mean.
+//! Bars with whiskers, and lines over time, as SVG by hand: one look at medians and spreads, or at a growing figure. Knows no
+//! figure's meaning.
 
 use std::fmt::Write;
 
@@ -13,7 +13,7 @@ pub struct Group {
 pub struct Bar {
     pub label: String,
     pub ours: bool,
-    /// None: nothing was measured.
+    /// None: no measurement was made.
     pub spread: Option<Spread>,
 }
 
@@ -93,7 +93,7 @@ fn draw(out: &mut String, bar: &Bar, y: f64, scale: f64, clip: f64) {
     );
 }
 
-/// One figure over time, in a panel of its own.
+/// A figure over time, in a panel of its own.
 pub struct Line {
     pub title: String,
     pub points: Vec<(f64, f64)>,

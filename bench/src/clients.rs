@@ -13,7 +13,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use crate::os;
 
 const WAIT_MAX: Duration = Duration::from_secs(10);
-/// One in so many is asked again by `probe`.
+/// `probe` asks one connection in so many again.
 const PROBE_STEP: usize = 97;
 
 pub struct Clients {
@@ -60,7 +60,7 @@ impl Clients {
         Self { addr, response_bytes, together, tls: None, open: Vec::new() }
     }
 
-    /// The same over TLS, each with a full handshake; nobody's certificate is checked.
+    /// The same over TLS, each with a full handshake; certificates are not checked.
     pub fn over_tls(mut self) -> Result<Self> {
         let settings = Settings { insecure: true, never_resume: true, ..Settings::default() };
         self.tls = Some(Arc::new(settings.config()?));

@@ -11,7 +11,7 @@ use crate::origin::served_port;
 use crate::os;
 use crate::process::Process;
 
-/// One row of the isolation table.
+/// A row of the isolation table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     pub name: &'static str,

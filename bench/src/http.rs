@@ -1,5 +1,5 @@
-//! One small request on a connection of its own, for control URLs and counters. Blocking, bounded, loopback only; never
-//! used for load.
+//! A small request on a connection of its own, for control URLs and counters. Blocking, bounded, loopback only; never used for
+//! load.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -10,7 +10,7 @@ use crate::machine;
 
 pub struct Run<'a> {
     pub topic: &'a str,
-    /// One sentence per question.
+    /// A sentence per question.
     pub asked: Vec<String>,
     /// Remarks to read before comparing.
     pub remarks: Vec<String>,

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::http;
 
-/// Copies, over all mirrors; the difference of two readings is what one run did.
+/// Copies, over all mirrors; the difference of two readings is that of one run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ledger {
     pub eligible: u64,
@@ -27,7 +27,7 @@ impl Ledger {
         Ok(Self::parse(&http::get(admin, "/metrics")?))
     }
 
-    /// Of one mirror, from what `/metrics` said.
+    /// The ledger of one mirror, from a reading of `/metrics`.
     pub fn of_mirror(metrics: &str, mirror: &str) -> Self {
         let label = format!("mirror=\"{mirror}\"");
         let of_it: Vec<&str> = metrics.lines().filter(|line| line.contains(&label)).collect();
@@ -78,7 +78,7 @@ impl Ledger {
         self.dropped_total() + self.failed
     }
 
-    /// Requests whose copy was drawn and that did not reach an answer, whatever the reason.
+    /// Requests whose copy was drawn and got no answer, whatever the reason.
     pub fn missing(&self) -> u64 {
         (self.eligible - self.sampled_out.min(self.eligible)).saturating_sub(self.completed)
     }

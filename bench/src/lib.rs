@@ -1,8 +1,8 @@
 //! The questions about speed, and their kept answers. A command asks a question; rooms below it start programs, load them
 //! and read them.
 //!
-//! Reading order: what is asked (`cli`, `scenario`, `variant`), who does it (`command`), what runs (`tools`, `origin`,
-//! `faults`, `peer`), what loads it (`load`, `open_loop`, `clients`, `soak`), what is read (`procfs`, `ledger`), what is left behind
+//! Reading order: the questions (`cli`, `scenario`, `variant`), the measuring (`command`), the programs (`tools`, `origin`,
+//! `faults`, `peer`), the load (`load`, `open_loop`, `clients`, `soak`), the readings (`procfs`, `ledger`), the kept answers
 //! (`stats`, `table`, `chart`, `machine`, `keep`).
 
 pub mod cli;

@@ -1,4 +1,4 @@
-//! Closed-loop load from wrk: as many requests as so many connections can carry. Says what wrk saw; judges nothing.
+//! Closed-loop load from wrk: as many requests as so many connections can carry. Returns wrk's figures; judges nothing.
 
 use std::fs;
 use std::net::SocketAddr;

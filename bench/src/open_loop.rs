@@ -1,5 +1,5 @@
-//! Load from `loadgen run`: in an open loop requests leave when they are due, whatever the answers do; in a closed one it stands
-//! in for wrk where that does not speak the wire. Reads its report only.
+//! Load from `loadgen run`: in an open loop requests leave when they are due, whatever the answers do; in a closed one it
+//! stands in for wrk where that lacks the protocol. Reads its report only.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -72,7 +72,7 @@ fn pinned(loadgen: &Path, core: Option<usize>) -> Command {
     command
 }
 
-/// Adds what both loops have in common, runs it and reads what came of it.
+/// Adds the options of both loops, runs the command and reads its report.
 fn finish(
     mut command: Command,
     connections: usize,

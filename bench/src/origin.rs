@@ -73,7 +73,7 @@ impl Origin {
     ) -> Result<Self> {
         let mut command = Command::new(&tools.loadgen);
         let tls = if wires.tls_upstream { ",tls" } else { "" };
-        // gRPC is answered with what was asked, message by message.
+        // A gRPC call is echoed, message by message.
         let answer =
             wires.grpc_messages.map_or_else(|| format!("size={response_bytes}"), |_| "echo".to_string());
         command.args(["serve", "--threads", "1", "--port", &format!("{name}=0,{answer}{tls}")]);

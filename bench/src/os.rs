@@ -27,7 +27,7 @@ pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-/// Children of this process may hold as many descriptors as the system lets us ask for; returns what was got.
+/// Raises the descriptor limit of this process's children as far as the system allows; returns the new limit.
 pub fn raise_open_files(wanted: u64) -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a live `rlimit` of this frame.
@@ -57,7 +57,7 @@ pub fn die_with_parent(command: &mut Command) {
     unsafe { command.pre_exec(die) };
 }
 
-/// The child runs only while a core has nothing else to do (SCHED_IDLE): it preempts nobody, and gives way to everybody.
+/// The child runs only while a core is idle (SCHED_IDLE): it preempts no process, and gives way to all.
 pub fn run_when_idle(command: &mut Command) {
     let yield_to_all = || {
         let parameters = libc::sched_param { sched_priority: 0 };

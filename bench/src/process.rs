@@ -27,7 +27,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command`; what it says on standard error, and on standard output too unless `reads_output`, goes to a file.
+    /// Starts `command`; its standard error, and its standard output too unless `reads_output`, go to a file.
     pub fn start(name: &str, mut command: Command, dir: &Path, reads_output: bool) -> Result<Self> {
         let log = dir.join(format!("{name}.log"));
         let file = File::create(&log).with_context(|| format!("cannot write the log of {name}"))?;

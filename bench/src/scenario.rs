@@ -1,4 +1,4 @@
-//! A question about speed as a file: what is asked of whom, what the answer should be. Reads and checks; measures nothing.
+//! A question about speed as a file: variants, load and expected answer. Reads and checks; measures nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -58,7 +58,7 @@ pub enum Topic {
     Growth,
 }
 
-/// Which part of a run counts.
+/// The part of a run that counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Window {
@@ -164,7 +164,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// One route on one worker, without mirrors.
+    /// A route on one worker, without mirrors.
     pub fn plain(connections: usize, busy: usize) -> Self {
         Self {
             connections,
@@ -240,7 +240,7 @@ impl Scenario {
         );
         ensure!(self.keep_alive || wires.streams.is_none(), "keep_alive: HTTP/2 keeps its connections");
         let is_able = |variant: &Variant| {
-            // It speaks HTTP/2 to origins in gRPC alone.
+            // Nginx speaks HTTP/2 to origins in gRPC alone.
             variant.program() != Program::Nginx || !wires.http2_upstream || wires.grpc_messages.is_some()
         };
         if let Some(variant) = self.variants.iter().find(|variant| !is_able(variant)) {
@@ -283,7 +283,7 @@ impl Scenario {
         Ok(())
     }
 
-    /// The values along the axis, or the one case there is, each with what the tables call it.
+    /// The values along the axis, or the only case, each with its name in the tables.
     pub fn setups(&self, cores: usize) -> Vec<(String, Setup)> {
         let base = Setup {
             mirrors: 1,

@@ -1,4 +1,4 @@
-//! Columns of text, aligned. Knows nothing of what stands in them.
+//! Columns of text, aligned. Knows nothing of their content.
 
 /// Columns of a terminal that prose may fill.
 const LINE_MAX: usize = 120;

@@ -67,7 +67,7 @@ impl Tools {
         }
     }
 
-    /// The variants of `wanted` that can run here; says loudly which cannot, and what to do about it.
+    /// The variants of `wanted` that can run here; reports loudly those that cannot, and the remedy.
     pub fn runnable(&self, wanted: &[Variant]) -> Vec<Variant> {
         let mut said: Vec<Program> = Vec::new();
         let mut able = wanted.to_vec();

@@ -10,7 +10,7 @@ pub struct Capture {
     /// Its name in mirrors, with which the names of its files begin.
     pub name: String,
     pub directory: PathBuf,
-    /// One file becomes no larger; then the next begins.
+    /// Largest size of a file; then the next begins.
     pub file_bytes_max: u64,
     /// All its files together; never less than `file_bytes_max`.
     pub bytes_max: u64,

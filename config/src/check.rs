@@ -35,7 +35,7 @@ mod http2;
 
 use upstreams::reaches;
 
-/// A configuration that may be served, and what its operator may want to know about it all the same.
+/// A configuration that may be served, with warnings for its operator.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checked {
     pub config: Config,
@@ -128,8 +128,8 @@ const PERIOD_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// No bound but that of the number.
 const ANY: u64 = u64::MAX;
 
-/// One walk through a file. Where something is wrong it goes on with a stand-in: the report then holds an error, and
-/// no configuration leaves this room.
+/// A walk through a file. Where a value is wrong the walk goes on with a stand-in: the report then holds an error, and no
+/// configuration leaves this room.
 pub(crate) struct Check<'r> {
     report: &'r mut Report,
     upstreams: Vec<Upstream>,
@@ -169,7 +169,7 @@ impl<'r> Check<'r> {
         }
     }
 
-    /// The same, where what these are called means them and no file.
+    /// The same, where the names of these materials mean them and no file.
     pub(crate) fn with(self, materials: Materials) -> Self {
         Self { materials, ..self }
     }
@@ -466,7 +466,7 @@ fn word<T: Copy>(key: &Key<T>, default: T) -> T {
     key.given().map_or(default, |given| given.value)
 }
 
-/// Sizes are bounded far below what an address space holds; on a small one the bound is the space itself.
+/// Converts a size. Sizes are bounded far below a 64-bit address space; on a smaller one the bound is the space itself.
 fn in_memory(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

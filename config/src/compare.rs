@@ -1,4 +1,4 @@
-//! Which answers of a mirror are set beside the primary's, and what of them counts as different.
+//! Comparing as meant: the answers of a mirror that are compared with the primary's, and the parts that count. Plain data.
 
 use std::path::PathBuf;
 
@@ -7,10 +7,10 @@ use crate::{Pattern, Percent};
 /// The purpose of a mirror.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Role {
-    /// The version that somebody wants to know about.
+    /// The version under judgement.
     #[default]
     Candidate,
-    /// The primary's version once more: how it differs from itself is what no candidate is blamed for.
+    /// The primary's version once more: differences from itself are not held against a candidate.
     Baseline,
 }
 
@@ -39,8 +39,8 @@ pub struct Compare {
     /// Lower-case names of fields that are not compared; one that ends with `*` stands for all that begin so. Fields of
     /// a connection, `date` and `content-length` never are.
     pub ignore_headers: Vec<String>,
-    /// JSON pointers, `*` for any one member or index: what they name, and all below it, is not compared. In messages of calls
-    /// they begin at each of these.
+    /// JSON pointers, `*` for any one member or index: values there, and all below them, are not compared. In messages of calls
+    /// the pointers begin at each message.
     pub ignore_json: Vec<String>,
     /// Matches of these in a text or a field's value are left out before it is compared.
     pub ignore_text: Vec<Pattern>,

@@ -20,7 +20,7 @@ pub struct Cors {
     pub unmatched: Unmatched,
 }
 
-/// Which value of Origin is meant.
+/// A match on the value of Origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OriginMatch {
     /// `*`

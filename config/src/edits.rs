@@ -1,4 +1,4 @@
-//! Edits as meant: what changes in a head on its way. Plain data; the gateway makes the changes.
+//! Edits as meant: changes in a head on its way. Plain data; the gateway makes the changes.
 
 use crate::pattern::Pattern;
 
@@ -6,9 +6,9 @@ use crate::pattern::Pattern;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HeaderEdits {
     pub remove: Vec<String>,
-    /// Replaces what is there.
+    /// Replaces all lines of that name.
     pub set: Vec<(String, String)>,
-    /// One more line.
+    /// Adds a line.
     pub add: Vec<(String, String)>,
     /// As `set`, with a value that is put together for each request. Of requests on their way to a primary only.
     pub set_format: Vec<(String, Format)>,
@@ -53,7 +53,7 @@ pub enum Operator {
     /// When the request came.
     StartTime,
     /// A field of the request as the client sent it, or another where it has none; `:authority`, `:method`, `:path` and
-    /// `:scheme` are what they are in HTTP/2. So many bytes at most.
+    /// `:scheme` have their meaning of HTTP/2. So many bytes at most.
     Request {
         name: String,
         otherwise: Option<String>,
@@ -71,8 +71,8 @@ pub struct Rewrite {
 /// The query stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PathRewrite {
-    /// Stands for what the route's path matched: the prefix, or all of it. Behind [`PathMatch::Elements`](crate::PathMatch::Elements) the slash
-    /// between it and the rest is there exactly once.
+    /// Replaces the part that the route's path matched: the prefix, or all of it. Behind
+    /// [`PathMatch::Elements`](crate::PathMatch::Elements) the slash between it and the rest is there exactly once.
     Matched(String),
     /// Stands for the whole path.
     Whole(String),

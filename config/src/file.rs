@@ -55,7 +55,7 @@ written_tables! {
         strict_sni_host: bool,
     }
 
-    /// One of `certificates`.
+    /// An entry of `certificates`.
     pub(crate) struct Certificate {
         cert: String,
         key: String,
@@ -277,7 +277,7 @@ written_tables! {
         mirrors: List<Mirror>,
     }
 
-    /// One of `matches` of a route, or `only` of a mirror.
+    /// An entry of `matches` of a route, or `only` of a mirror.
     pub(crate) struct Match {
         host: String,
         hosts: List<String>,
@@ -291,7 +291,7 @@ written_tables! {
         when: List<Condition>,
     }
 
-    /// One of `when`: one of `header`, `query` and `of`, and at most one of `present`, `exact`, `prefix` and `regex`.
+    /// An entry of `when`: one of `header`, `query` and `of`, and at most one of `present`, `exact`, `prefix` and `regex`.
     pub(crate) struct Condition {
         header: String,
         query: String,
@@ -314,7 +314,7 @@ written_tables! {
         abort_percent: f64,
     }
 
-    /// One of `primaries` of a route.
+    /// An entry of `primaries` of a route.
     pub(crate) struct Primary {
         /// Name of an upstream; `!` for one that cannot be had.
         upstream: String,
@@ -364,9 +364,9 @@ written_tables! {
         host: String,
         /// Instead of the whole path.
         path: String,
-        /// Instead of what the route's path matched.
+        /// Replaces the part that the route's path matched.
         path_prefix: String,
-        /// Instead of what this matches in the path stands `path_with`.
+        /// Each match of this in the path is replaced by `path_with`.
         path_regex: String,
         path_with: String,
     }
@@ -390,7 +390,7 @@ written_tables! {
         add_format: Named<String>,
     }
 
-    /// One of `mirrors` of a route.
+    /// An entry of `mirrors` of a route.
     pub(crate) struct Mirror {
         /// Name of an upstream.
         upstream: String,
@@ -481,7 +481,7 @@ impl Route {
     }
 }
 
-/// Reads a text as far as it can be read. What is wrong with it, types and unknown keys included, goes to `report`.
+/// Reads a text as far as it can be read. Its faults, types and unknown keys included, go to `report`.
 pub(crate) fn read(text: &str, report: &mut Report) -> Option<File> {
     read_table(text, report)
 }
@@ -494,7 +494,7 @@ pub(crate) fn read_table<T: Read>(text: &str, report: &mut Report) -> Option<T> 
         let mut last_line = 0;
         for error in syntax {
             let line = error.span().map_or(0, |span| report.line(&span));
-            // One slip often trips the parser several times in its line.
+            // A slip often trips the parser several times in its line.
             if line == 0 || line != last_line {
                 report.error(&report.place(String::new(), line), syntax_message(text, &error));
             }

@@ -1,8 +1,8 @@
-//! HTTP/2 as meant: which protocols a listener speaks, and what one client connection may cost. Plain data.
+//! HTTP/2 as meant: the protocols of a listener, and the bounds on the cost of one client connection. Plain data.
 
 use std::time::Duration;
 
-/// One of `protocols` of a listener.
+/// An entry of `protocols` of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     Http2,
@@ -21,7 +21,7 @@ impl Protocol {
     }
 }
 
-/// `protocol` of an upstream: what it is spoken to in, as a primary and as a mirror.
+/// `protocol` of an upstream, as a primary and as a mirror.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpstreamProtocol {
     Http1,

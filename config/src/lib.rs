@@ -89,13 +89,13 @@ pub struct Config {
     pub access_log: Option<AccessLog>,
     /// `None` where traces are passed by: a client's `traceparent` goes on as any other field.
     pub tracing: Option<Tracing>,
-    /// Where evidence is kept, and who else has some.
+    /// The file that keeps evidence, and the peers that have some.
     pub judging: Judging,
     pub upstreams: Vec<Upstream>,
     /// First match wins, in this order.
     pub routes: Vec<Route>,
-    /// One ring and its shippers per worker for each entry; mirrors of several routes share a lane when they name the
-    /// same upstream with the same transport settings.
+    /// Lanes. Each has a ring and its shippers on every worker; mirrors of several routes share a lane when they name the same
+    /// upstream with the same transport settings.
     pub lanes: Vec<Lane>,
     /// Folders that mirrors write to instead of asking an upstream.
     pub captures: Vec<Capture>,
@@ -115,7 +115,7 @@ impl Config {
     }
 
     /// The mirror of a route whose share is a trial: the first that draws each request by itself and leaves some out by chance alone.
-    /// Those it leaves out are a control group of those it copies.
+    /// The requests that it leaves out are a control group for the copied ones.
     pub fn trial(&self, route: &Route) -> Option<usize> {
         let draws = |of: &Mirror| (1..Percent::ALL.per_million).contains(&of.percent.per_million);
         // A share that is spread over routes changes by the second.
@@ -168,7 +168,7 @@ pub struct Admin {
     pub token: Option<String>,
     /// `None` speaks plaintext.
     pub tls: Option<ListenerTls>,
-    /// The file that keeps what the dashboard shows of the last day; `None` keeps it in memory alone.
+    /// The file that keeps the dashboard's data of the last day; `None` keeps it in memory alone.
     pub history: Option<PathBuf>,
 }
 
@@ -206,7 +206,7 @@ impl Driver {
     }
 }
 
-/// Bounds on what peers may make us hold. Bytes unless said otherwise.
+/// Bounds on the resources that peers may take. Bytes unless said otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Open client connections per worker; more are closed at accept and counted as shed.
@@ -267,7 +267,7 @@ pub struct Timeouts {
     pub client_idle: Duration,
     /// Longest wait for the next piece of a request's content.
     pub request_body: Duration,
-    /// Longest wait until a peer takes more of what we write.
+    /// Longest wait until a peer takes more of the bytes that we write.
     pub write: Duration,
     /// TCP connect to a primary endpoint.
     pub connect: Duration,
@@ -279,7 +279,7 @@ pub struct Timeouts {
     pub upstream_idle: Duration,
     /// A tunnel on which nothing moves, either way.
     pub tunnel_idle: Duration,
-    /// From SIGTERM until what is still open is given up.
+    /// From SIGTERM until open exchanges are given up.
     pub drain: Duration,
 }
 
@@ -288,7 +288,7 @@ pub struct Timeouts {
 pub enum Forwarded {
     /// Kept; the client's address is added to X-Forwarded-For. For a gateway behind a proxy that sets them.
     Append,
-    /// Replaced by what we see ourselves. For a gateway that strangers reach.
+    /// Replaced by the facts of the client's connection. For a gateway that strangers reach.
     Replace,
 }
 
@@ -309,7 +309,7 @@ impl Forwarded {
 pub enum Via {
     /// As a proxy must (RFC 9110 §7.6.3).
     Append,
-    /// We add nothing; what a client says goes on.
+    /// We add nothing; a client's field goes on.
     Off,
 }
 

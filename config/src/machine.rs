@@ -6,11 +6,11 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// Cores this process may use: those of the calling thread's affinity mask, but no more than the CPU quota of its
-/// cgroup (v2, the tightest on the way to the root) rounded up. At least 1; whatever cannot be read does not bound.
+/// Cores this process may use: those of the calling thread's affinity mask, but no more than the CPU quota of its cgroup (v2,
+/// the tightest on the way to the root) rounded up. At least 1; a limit that cannot be read does not bound.
 ///
-/// Unlike [`std::thread::available_parallelism`] a quota of 1.5 cores counts as 2: one worker would leave a third of
-/// what was paid for unused.
+/// Unlike [`std::thread::available_parallelism`] a quota of 1.5 cores counts as 2: one worker would leave a third of the quota
+/// unused.
 ///
 /// They are counted once: a process keeps the workers it began with, so a mask or quota that changes later must not make its
 /// own file look like one that asks for others.

@@ -1,8 +1,7 @@
 //! Kubernetes manifests → the configuration as written: Istio's routes and the Gateway API's run as they are.
 //!
-//! Manifests become a `File` whose every place points into the YAML, and the same check makes a
-//! configuration of it as of a TOML file: one meaning, several spellings. So whatever a manifest can say TOML can say,
-//! and [`convert`] prints it.
+//! Manifests become a `File` whose every place points into the YAML, and the same check makes a configuration of it as of a
+//! TOML file: one meaning, several spellings. So TOML can express every manifest, and [`convert`] prints it.
 
 mod texts;
 mod documents;
@@ -72,19 +71,19 @@ pub struct Manifests {
     pub endpoints: Vec<String>,
     /// Addresses to listen on, each for every port of the Gateways, or `ADDRESS=PORT` for one.
     pub listen: Vec<String>,
-    /// `[NAMESPACE/]NAME=CERT,KEY[,CA]`, or `=CA`: files for what is referred to by name.
+    /// `[NAMESPACE/]NAME=CERT,KEY[,CA]`, or `=CA`: files for Secrets and ConfigMaps that manifests refer to.
     pub secrets: Vec<String>,
     pub plaintext: Plaintext,
     /// TOML with everything that is no route and no upstream.
     pub settings: Option<PathBuf>,
 }
 
-/// Where TLS is left to what stands around the gateway.
+/// Connections whose TLS is left to a proxy or a mesh around the gateway.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Plaintext {
     /// Listeners that Gateways have TLS for take plaintext.
     pub listeners: bool,
-    /// Destinations are called in plaintext, against what manifests say of their TLS.
+    /// Destinations are called in plaintext, whatever manifests say of their TLS.
     pub upstreams: bool,
 }
 
@@ -100,7 +99,7 @@ pub fn load(manifests: &Manifests) -> Result<Checked, Vec<Problem>> {
     report.finish().map(|warnings| Checked { config, written, warnings })
 }
 
-/// The same configuration as TOML, and what its operator may want to know about it.
+/// The same configuration as TOML, and the warnings for its operator.
 ///
 /// # Errors
 /// As [`load`].
@@ -117,7 +116,7 @@ pub fn convert(manifests: &Manifests) -> Result<(String, Vec<Problem>), Vec<Prob
     report.finish().map(|warnings| (text, warnings))
 }
 
-/// One resource: who it is, where it stands, and what it wants.
+/// A resource: its identity, its place in the text, and its `spec`.
 #[derive(Debug, Clone)]
 struct Resource<T> {
     name: String,
@@ -142,7 +141,7 @@ struct Found {
     backend_policies: Vec<Resource<gateway_api::BackendTlsPolicy>>,
     namespaces: grants::Namespaces,
     services: Services,
-    /// Routes that were refused alone: they are still somebody whom a request could be for.
+    /// Routes that were refused alone: each still counts where it matters whether a route is the only one.
     lost_routes: usize,
     /// Namespaces and names of the Gateway API's Gateways that were refused alone.
     lost_gateways: BTreeSet<(String, String)>,
@@ -228,7 +227,7 @@ fn settings_of(name: &str, text: &str, report: &mut Report) -> File {
 const TOP_LEVEL: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 
 impl Found {
-    /// Takes what the document that was entered says; `searched` where nobody named its file.
+    /// Takes the resource of the document that was entered; `searched` where its file was met in a directory.
     fn take(&mut self, document: &Node, searched: bool, report: &mut Report) {
         let id = documents::identity(document);
         let shown = [id.kind.as_str(), &id.name].into_iter().filter(|part| !part.is_empty());
@@ -313,7 +312,7 @@ impl Found {
         }
     }
 
-    /// Takes of a document that was refused alone what others must know to be missing.
+    /// Notes the names of a document that was refused alone: resources that rely on them must find them missing.
     fn lose(&mut self, document: &Node) {
         let id = documents::identity(document);
         self.services.know_namespace(&id.namespace);
@@ -427,14 +426,14 @@ impl Found {
         name_apart(&mut routes);
         let materials = std::mem::take(&mut self.services.secrets).finish(report);
         let (upstreams, destinations) = self.services.finish(report);
-        // Nothing more to say about what is missing: who misses it has said so.
+        // The missing routes were reported where they are missed.
         file.route = if routes.is_empty() { Key::Refused } else { Key::at(routes, &nowhere) };
         file.upstream = Key::at(upstreams, &nowhere);
         Emitted { destinations, materials }
     }
 }
 
-/// Whether a policy says anything of TLS, at whatever depth.
+/// Whether a policy has a key `tls`, at any depth.
 fn names_tls(node: &Node) -> bool {
     node.entries().iter().any(|entry| entry.name == "tls" || names_tls(&entry.node))
         || node.items().iter().any(names_tls)
@@ -468,7 +467,7 @@ fn name_apart(routes: &mut List<file::Route>) {
     }
 }
 
-/// One document, before its kind is known.
+/// The metadata of a document, before its kind is known.
 struct Who<'d> {
     kind: &'d str,
     name: &'d str,
@@ -511,7 +510,7 @@ fn header_edits(
     remove: &Key<List<String>>,
     at: &Place,
 ) -> Key<file::HeaderEdits> {
-    // `:authority` is what HTTP/1.1 calls Host.
+    // HTTP/1.1 calls `:authority` Host.
     let named = |key: &Key<Named<String>>| match key.given() {
         None => key.clone(),
         Some(given) => {

@@ -1,4 +1,4 @@
-//! Matches as meant: what a request must be like, and how people write that. Plain data; the gateway asks the requests.
+//! Matches as meant: conditions on requests, and how people write them. Plain data; the gateway tests the requests.
 
 use std::fmt;
 
@@ -49,7 +49,7 @@ impl Default for PathMatch {
     }
 }
 
-/// One property of a request, and what it must be.
+/// A property of a request, and the test on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
     pub subject: Subject,

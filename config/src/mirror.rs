@@ -1,4 +1,4 @@
-//! Mirrors and lanes as meant: which requests are copied, what a copy looks like, and how copies travel. Plain data.
+//! Mirrors and lanes as meant: the requests that are copied, the edits of a copy, and how copies travel. Plain data.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::percent::Percent;
 use crate::upstream::RequestKey;
 use crate::{CaptureId, Compare, LaneId, Role, UpstreamId};
 
-/// One copy's policy on one route.
+/// The policy of one mirror on one route.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mirror {
     /// The `mirror` label of metrics and the value of `X-Umbra-Mirror`; unique within its route.
@@ -23,7 +23,7 @@ pub struct Mirror {
     pub only_primary: Option<usize>,
     /// Requests with the same key are copied all or none; `None` draws for each request.
     pub sample_by: Option<RequestKey>,
-    /// Which of its routes `percent` is spent on.
+    /// How `percent` is spread over the routes.
     pub sample: Sample,
     /// Copies per second over all workers; more are dropped.
     pub rate_max: Option<u32>,
@@ -59,7 +59,7 @@ impl Mirror {
             && (self.baseline_for.is_empty() || self.baseline_for.contains(&candidate.name))
     }
 
-    /// Whether the same requests concern both, whatever is drawn of them.
+    /// Whether both mirrors have the same conditions on requests, whatever their shares.
     pub fn is_asked_like(&self, other: &Self) -> bool {
         self.only == other.only && self.only_primary == other.only_primary
     }
@@ -136,7 +136,7 @@ pub struct Lane {
     pub response_bytes_max: u64,
 }
 
-/// Which routes a mirror's share is spent on.
+/// How a mirror's share is spread over its routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sample {
     /// The same share of each.
@@ -178,7 +178,7 @@ impl After {
     }
 }
 
-/// Which copy is given up when a ring is full.
+/// The copy that is given up when a ring is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DropPolicy {
     /// The one that does not fit.

@@ -1,6 +1,6 @@
-//! A document as a tree whose every value knows its line, whatever notation it was written in.
+//! A document as a tree whose every value knows its line, in any notation.
 //!
-//! TOML and YAML both become this, so that one reader reads both. Knows nothing of what a key means.
+//! TOML and YAML both become this, so that one reader reads both. Knows no key's meaning.
 
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ pub(crate) struct Node {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Value {
-    /// Nothing was written: YAML's `key:`.
+    /// A key without a value: YAML's `key:`.
     Null,
     Text(String),
     /// Digits as written, in this radix.
@@ -34,7 +34,7 @@ pub(crate) enum Value {
     Unusable(String),
 }
 
-/// One key of a table.
+/// A key of a table, with its value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) name: String,

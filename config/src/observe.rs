@@ -13,7 +13,7 @@ use crate::upstream::Endpoint;
 pub enum Claim {
     /// Passed on. For clients that we trust.
     Keep,
-    /// One of ours in its place. For a gateway that strangers reach.
+    /// Replaced by one of ours. For a gateway that strangers reach.
     Replace,
 }
 
@@ -29,14 +29,14 @@ impl Claim {
     }
 }
 
-/// One line for each exchange that is logged.
+/// The access log: one line for each exchange that is logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessLog {
     pub to: LogTarget,
     pub format: LogFormat,
     /// Share of the exchanges that are looked at, drawn as each begins.
     pub percent: Percent,
-    /// Of those, only what is like this.
+    /// Of those, only exchanges like this.
     pub only: Option<Notable>,
     /// Names of query parameters whose values are left out, beside those that any mirror of the route redacts. They are
     /// compared without regard to ASCII case.
@@ -104,7 +104,7 @@ pub struct Tracing {
 pub struct Collector {
     pub endpoint: Endpoint,
     pub path: String,
-    /// By whom its certificate is issued; `None` is posted to in plaintext.
+    /// The authority that its certificate must come from; `None` sends spans in plaintext.
     pub tls: Option<Trust>,
 }
 

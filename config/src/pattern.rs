@@ -1,7 +1,7 @@
 //! Regular expressions of a configuration: compiled where it is checked, once for each text, within a budget.
 //!
-//! Compiling is the dearest thing that a line of configuration can ask for: milliseconds and megabytes for a few characters.
-//! So each pattern carries what it was compiled to, and nothing that serves requests compiles again.
+//! Compiling is the most expensive demand of a line of configuration: milliseconds and megabytes for a few characters. So each
+//! pattern carries what it was compiled to, and nothing that serves requests compiles again.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -34,7 +34,7 @@ pub struct Pattern {
     size: usize,
 }
 
-/// Which part of a value a pattern is held against.
+/// The part of a value that a pattern must match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Span {
     Whole,
@@ -77,7 +77,7 @@ impl Pattern {
     }
 }
 
-/// The text says all: where it stands decides what it is held against.
+/// Patterns are compared by text: the key that a pattern belongs to decides its span.
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
@@ -125,7 +125,7 @@ impl Patterns {
         if let Some(known) = self.known.borrow().get(&key) {
             return Ok(known.clone());
         }
-        // By itself first: the group below must close what the text opens.
+        // By itself first: the text must not close the group below.
         let unicode = read(text)?;
         let whole = match span {
             Span::Whole => format!(r"\A(?:{text})\z"),

@@ -13,7 +13,7 @@ impl Percent {
     pub const NONE: Self = Self { per_million: 0 };
     pub const ALL: Self = Self { per_million: 1_000_000 };
 
-    /// Rounded to the nearest millionth; `None` for what is not from 0 to 100.
+    /// Rounded to the nearest millionth; `None` for a number that is not from 0 to 100.
     pub fn from_percent(percent: f64) -> Option<Self> {
         Self::up_to(percent, 100.0)
     }

@@ -1,4 +1,4 @@
-//! Problems of a configuration, each with its place: collects every one of a text. Knows nothing of what any key means.
+//! Problems of a configuration, each with its place: collects all problems of a text. Knows no key's meaning.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -7,7 +7,7 @@ use std::ops::Range;
 /// Keys that had another name: the name now, the name before. The former one is read with a warning.
 const FORMER_NAMES: [(&str, &str); 1] = [("response", "answer")];
 
-/// One sentence about one place of a configuration. Displays as `file:line: key: message`, unknown parts left out.
+/// A sentence about one place of a configuration. Displays as `file:line: key: message`, unknown parts left out.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Problem {
     /// Name of the source as the caller gave it; empty when there is none.
@@ -18,11 +18,11 @@ pub struct Problem {
     pub key: Option<String>,
     /// The fault, and the values that are allowed.
     pub message: String,
-    /// The manifest that is to be changed; `None` where the problem is nobody's, or a TOML file's.
+    /// The manifest that is to be changed; `None` where the problem is of no manifest, or of a TOML file.
     pub resource: Option<ResourceId>,
 }
 
-/// One Kubernetes object. Displays as `VirtualService default/httpbin`.
+/// A Kubernetes object. Displays as `VirtualService default/httpbin`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct ResourceId {
     /// `networking.istio.io`; empty for the core group. Tells Istio's Gateway from the Gateway API's.
@@ -63,11 +63,11 @@ impl std::error::Error for Problem {}
 pub(crate) struct Place {
     /// Empty for the document as a whole.
     pub(crate) key: String,
-    /// `None` for what is not there to be pointed at.
+    /// `None` for a value that is not in the text.
     pub(crate) line: Option<usize>,
-    /// Which of the report's sources it stands in.
+    /// Index of its source in the report.
     pub(crate) source: usize,
-    /// Which of the report's resources it belongs to.
+    /// Index of its resource in the report.
     pub(crate) resource: Option<usize>,
 }
 
@@ -93,7 +93,7 @@ pub(crate) fn join(table: &str, name: &str) -> String {
     }
 }
 
-/// Problems told of one configuration, and warnings: more are counted. Whoever writes the text decides how many there are.
+/// Problems told of one configuration, and warnings: more are only counted. The author of the text could make any number.
 const PROBLEMS_MAX: usize = 1_000;
 /// The same for each resource where the sound ones are served without the others: none may hide its neighbour's.
 const PROBLEMS_PER_RESOURCE_MAX: usize = 50;
@@ -113,7 +113,7 @@ pub(crate) struct Report {
     resources: Vec<ResourceId>,
     /// The one that is being read.
     entered: Option<usize>,
-    /// A resource is refused alone, and what it lacks may still come.
+    /// A resource is refused alone, and objects that it lacks may still come.
     by_resource: bool,
     /// Values of the text that is read aside, by their keys: no message repeats one, for it is told to more than may read the text.
     untold: Option<Vec<(String, String)>>,
@@ -154,8 +154,7 @@ impl Found {
         }
     }
 
-    /// In the order of the texts and their lines, and each once, though what is wrong with a rule for several hosts is
-    /// found for each of them.
+    /// In the order of the texts and their lines, each once: a problem of a rule for several hosts is found for each of them.
     fn in_order(&mut self) -> Vec<(Option<usize>, Problem)> {
         self.all.sort_by_key(|(origin, problem)| (origin.source, problem.line));
         let mut seen = HashSet::new();
@@ -203,7 +202,7 @@ impl Report {
         report
     }
 
-    /// For documents that stand for themselves: one is refused alone, and what it lacks is only warned of.
+    /// For documents that stand for themselves: one is refused alone, and missing objects are only warned of.
     pub(crate) fn by_resource() -> Self {
         Self { by_resource: true, ..Self::new("", "") }
     }
@@ -221,8 +220,7 @@ impl Report {
         self.entered = None;
     }
 
-    /// Reads another text for whoever was entered. What is wrong in it costs only what it would have said: it is told as warnings, and
-    /// without its values.
+    /// Reads another text for the entered resource. A problem in it costs only that text: it becomes a warning, without values.
     pub(crate) fn aside<T>(
         &mut self,
         file: &str,
@@ -248,13 +246,13 @@ impl Report {
         read
     }
 
-    /// Begins a resource: what is read from here on belongs to it, and so do its places wherever they are carried.
+    /// Begins a resource: texts that are read from here on belong to it, and so do their places wherever they are carried.
     pub(crate) fn enter(&mut self, resource: ResourceId) {
         self.entered = Some(self.resources.len());
         self.resources.push(resource);
     }
 
-    /// Ends the resource: what is read from here on belongs to none.
+    /// Ends the resource: texts that are read from here on belong to none.
     pub(crate) fn leave(&mut self) {
         self.entered = None;
     }
@@ -306,7 +304,7 @@ impl Report {
         let mut told = message;
         for (_, value) in untold.iter().filter(|(key, _)| is_of(key)) {
             told = told.replace(&format!("{value:?}"), "what stands there");
-            // Without its quotes only what is no word of a sentence.
+            // Without its quotes only a value that can be no word of a sentence.
             if value.len() >= WORD_BYTES {
                 told = told.replace(value.as_str(), "what stands there");
             }
@@ -326,8 +324,8 @@ impl Report {
         self.warnings.add(at.origin(), self.by_resource, problem);
     }
 
-    /// Something that another document would have to say. Where all of them are at hand it is an error, and `cure` says
-    /// what to do about it; where they come one by one it may still come, and `meanwhile` says what becomes of requests.
+    /// Reports that another document is missing. Where all documents are at hand this is an error with `cure`, the way to mend
+    /// it; where they come one by one it may still come, and `meanwhile` tells the effect on requests.
     pub(crate) fn missing(&mut self, at: &Place, what: &str, cure: &str, meanwhile: &str) {
         if self.by_resource {
             self.warn(at, format!("{what}: {meanwhile}"));
@@ -356,7 +354,7 @@ impl Report {
         if self.has_errors() { Err(all(&mut self.errors)) } else { Ok(all(&mut self.warnings)) }
     }
 
-    /// Everything, given to whom it belongs.
+    /// All problems, sorted by resource.
     pub(crate) fn finish_by_resource(mut self) -> ByResource {
         let of = |id: ResourceId| OfResource { id, ..OfResource::default() };
         let mut told =

@@ -1,8 +1,7 @@
-//! Reads typed values out of a document and reports everything that has the wrong type or is not known,
-//! each with its key and line. Deliberately does not know any key by name, nor what a value means.
+//! Reads typed values out of a document and reports every value of a wrong type and every unknown key, with key and line. Knows
+//! no key by name, nor any value's meaning.
 //!
-//! This stands where a derived `Deserialize` would: serde stops at the first wrong value, and an operator deserves
-//! to hear of all of them at once.
+//! Serde's derived `Deserialize` would stop at the first wrong value; an operator should see all of them at once.
 
 use std::time::Duration;
 
@@ -17,12 +16,12 @@ pub(crate) struct At<T> {
     pub(crate) at: Place,
 }
 
-/// One key of a file, as far as it could be read.
+/// The value of a key of a file, as far as it could be read.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) enum Key<T> {
     #[default]
     Absent,
-    /// There, but not of its type; already reported, so nobody needs to miss it.
+    /// There, but not of its type. It was reported, so that it must not be reported as missing.
     Refused,
     Given(At<T>),
 }
@@ -40,7 +39,7 @@ impl<T> Key<T> {
         }
     }
 
-    /// Nothing was said, neither well nor badly.
+    /// The key was not written at all.
     pub(crate) fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
     }
@@ -75,7 +74,7 @@ pub(crate) trait Read: Sized {
     /// The allowed values, to follow "must be".
     const WANTED: &'static str;
 
-    /// Nothing written after a key means this type's emptiness, rather than that the key is absent.
+    /// Whether a key without a value means an empty value of this type, rather than an absent key.
     const MAY_BE_NOTHING: bool = false;
 
     /// `None` for a value of another type, or one that this type cannot hold.
@@ -99,7 +98,7 @@ fn may_be_secret(key: &str) -> bool {
     key.ends_with("token") || key.contains("_headers.")
 }
 
-/// Reports that a value is not what its key takes.
+/// Reports that a value does not fit its key.
 fn refuse<T: Read>(value: &Value, at: &Place, report: &mut Report) -> Option<T> {
     let found = match value {
         _ if report.keeps_values() || may_be_secret(&at.key) => value.kind().to_owned(),
@@ -269,7 +268,7 @@ pub(crate) fn read_word<T: Word>(value: &Value, at: &Place, report: &mut Report)
     None
 }
 
-/// One table with a closed set of keys.
+/// A table with a closed set of keys.
 pub(crate) struct Table<'n> {
     entries: &'n [Entry],
     at: &'n Place,

@@ -1,4 +1,4 @@
-//! Routes as meant: what becomes of a request. Plain data; the gateway gives it effect.
+//! Routes as meant: the action on a request. Plain data; the gateway gives it effect.
 
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ impl Upgrade {
     }
 }
 
-/// One share of a route's requests.
+/// A share of a route's requests.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Primary {
     /// `None` where a manifest names a service that cannot be had: its share is answered 500 (Gateway API).
@@ -93,7 +93,7 @@ pub struct Primary {
     pub weight: u32,
     pub request_headers: HeaderEdits,
     pub response_headers: HeaderEdits,
-    /// In place of what the whole route has of it.
+    /// In place of the route's own.
     pub rewrite: Rewrite,
     /// Its share is sent elsewhere; nothing of it is forwarded or copied.
     pub redirect: Option<Redirect>,
@@ -173,7 +173,7 @@ pub struct Redirect {
     pub scheme: Option<String>,
     /// `None` keeps the request's, without its port.
     pub host: Option<String>,
-    /// `None` keeps the listener's where the scheme stays, and leaves out what the scheme implies.
+    /// `None` keeps the listener's where the scheme stays, and leaves out a port that the scheme implies.
     pub port: Option<u16>,
     pub path: Option<PathRewrite>,
 }

@@ -37,7 +37,7 @@ pub(crate) fn server_name(text: &str) -> Result<Host, String> {
 /// The host of a route: a name, an address, or a name with `*.` in place of everything to its left.
 pub(crate) fn host_match(text: &str) -> Result<HostMatch, String> {
     let lower = text.to_ascii_lowercase();
-    // The dot of the root: the same host (RFC 1034 §3.1). What is left of a dot alone is no host.
+    // The dot of the root: the same host (RFC 1034 §3.1). A dot alone is no host.
     let lower = lower
         .strip_suffix('.')
         .filter(|rest| !matches!(*rest, "" | "*") && !rest.ends_with('.'))
@@ -168,7 +168,7 @@ pub(crate) fn log_target(text: &str) -> Result<Option<LogTarget>, String> {
     }
 }
 
-/// Where spans go: `None` takes no part in traces, `Some(None)` passes them on and tells nobody.
+/// The target of spans: `None` takes no part in traces, `Some(None)` passes them on and sends no spans.
 pub(crate) fn span_target(text: &str) -> Result<Option<Option<Collector>>, String> {
     let wrong = |why: &str| {
         Err(format!(r#"{text:?} {why}; write "off", "nowhere" or a URL such as "http://127.0.0.1:4318""#))
@@ -211,7 +211,7 @@ pub(crate) fn version(text: &str) -> Result<String, String> {
     }
 }
 
-/// Longer than any digest that somebody tags an image with.
+/// Longer than any digest that images are tagged with.
 const VERSION_BYTES_MAX: usize = 128;
 
 /// A method: a token (RFC 9110 §5.6.2), in the case that clients send.
@@ -325,7 +325,8 @@ pub(crate) fn field_value(text: &str) -> Result<String, String> {
     }
     let bad = text.chars().find(|c| (c.is_ascii_control() && *c != '\t') || *c == '\u{7f}');
     match bad {
-        // It may be a secret, and problems are told to more than may read the configuration.
+        // The message leaves the value out: it may be a secret, and problems are shown to people who may not read the
+        // configuration.
         Some(bad) => Err(format!("has {bad:?}, which no field may have in its value")),
         None => Ok(text.trim().to_owned()),
     }

@@ -1,4 +1,4 @@
-//! Text from files that somebody named: regular files only, and never more of them than is asked for.
+//! Text from named files: regular files only, and never more bytes than are asked for.
 //!
 //! A pipe may never be written to, a device never ends, and a file may grow while it is read: each is refused before or at its
 //! bound, not when memory is.
@@ -14,7 +14,7 @@ pub const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Reads a file that is believed to be text of at most [`FILE_BYTES_MAX`] bytes.
 ///
 /// # Errors
-/// It cannot be read, is no regular file, or is too long.
+/// The file cannot be read, is no regular file, or is too long.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     read_at_most(path, FILE_BYTES_MAX)
 }
@@ -24,7 +24,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`read`].
 pub fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
-    // Without waiting: to open a pipe is to wait for who writes to it. Regular files do not know the difference.
+    // Without waiting: opening a pipe waits for its writer. For regular files this makes no difference.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let facts = file.metadata()?;
     if facts.is_dir() {

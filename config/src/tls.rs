@@ -1,4 +1,4 @@
-//! TLS as meant: which files hold certificates and keys, and whom each side must show one to. Plain data; the files are
+//! TLS as meant: the files of certificates and keys, and the certificates that each side requires. Plain data; the files are
 //! read by the gateway.
 
 use std::fmt;
@@ -18,7 +18,7 @@ pub struct ListenerTls {
     pub strict_sni_host: bool,
 }
 
-/// One certificate and its key.
+/// A certificate and its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
     /// PEM: the certificate, then those that lead to a root.
@@ -27,7 +27,7 @@ pub struct Certificate {
     pub key: Pem,
     /// DER: a response of the issuer's, stapled as it is.
     pub ocsp: Option<PathBuf>,
-    /// Which names it is shown for and requests may have; empty is those that it says itself.
+    /// The server names it is shown for, and that requests may have; empty is the names in the certificate itself.
     pub names: Vec<ServedName>,
 }
 
@@ -59,7 +59,7 @@ pub struct Material {
 }
 
 impl Pem {
-    /// The file, or what stands for one.
+    /// The file, or the name of the given material.
     pub fn name(&self) -> &Path {
         match self {
             Self::File(path) => path,
@@ -83,7 +83,7 @@ impl fmt::Debug for Pem {
 
 impl fmt::Debug for Material {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Nothing of keys.
+        // Keys are never shown.
         f.debug_struct("Material").field("name", &self.name).finish_non_exhaustive()
     }
 }
@@ -105,7 +105,7 @@ pub struct UpstreamTls {
     pub server_name: Option<Host>,
     /// Its certificate must have one of these instead of that name.
     pub names: Vec<PeerName>,
-    /// PEM: lists of what was revoked; none asks nothing.
+    /// PEM: revocation lists; without one revocation is not checked.
     pub crls: Vec<PathBuf>,
     /// The certificate for endpoints that ask for one.
     pub identity: Option<Certificate>,
@@ -127,16 +127,16 @@ pub enum Trust {
     System,
     /// PEM: one or more roots.
     Ca(Pem),
-    /// Anybody's: what is sent can be read and answered by whoever stands in between.
+    /// Any certificate: a man in the middle can read and answer everything.
     Anything,
 }
 
-/// By whom clients' certificates are issued.
+/// The authority for clients' certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCa {
     /// PEM: one or more.
     pub ca: Pem,
-    /// PEM: lists of what was revoked; none asks nothing.
+    /// PEM: revocation lists; without one revocation is not checked.
     pub crls: Vec<PathBuf>,
 }
 

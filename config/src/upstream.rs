@@ -41,13 +41,13 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Its name without a manifest's subset and port: what a Host would be.
+    /// Its name without a manifest's subset and port, as a Host may have it.
     pub fn service(&self) -> &str {
         self.name.split(['/', ':']).next().unwrap_or(&self.name)
     }
 }
 
-/// One `host:port` as written, or `unix:/path` (port 0); the control plane resolves names.
+/// A `host:port` as written, or `unix:/path` (port 0); the control plane resolves names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     pub host: Host,
@@ -127,14 +127,14 @@ impl fmt::Display for RequestKey {
     }
 }
 
-/// An endpoint that keeps failing gets nothing for a while. Each worker judges by what it sees.
+/// An endpoint that keeps failing gets no requests for a while. Each worker judges by its own requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ejection {
     /// Answers of 5xx, and failures to answer, in a row; 0 does not count them.
     pub consecutive_5xx: u32,
     /// Answers of 502, 503 and 504, and failures to answer, in a row; 0 does not count them.
     pub consecutive_gateway_errors: u32,
-    /// Between two looks at who may come back.
+    /// Between two looks for endpoints that may come back.
     pub interval: Duration,
     /// Multiplied by how often the endpoint has been ejected.
     pub time: Duration,

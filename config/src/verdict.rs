@@ -1,4 +1,4 @@
-//! By which figures a mirror is judged: the policy of `gateway verdict`, with the line of whatever is wrong in it.
+//! The policy of `gateway verdict`: the figures by which a mirror is judged. Faults are reported with their line.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub const RULES: [&str; 9] = [
     "copies_lost",
 ];
 
-/// Whether a mirror can be promoted whose contents nobody looks at.
+/// Whether a mirror without comparison of contents can be promoted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Contents {
     /// No: the verdict is hold until each mirror compares.
@@ -45,10 +45,10 @@ impl Contents {
 pub struct Policy {
     /// Requests that a route's judgement needs, both answers counted as one.
     pub samples_min: u64,
-    /// How sure all judgements together have to be that what is called worse is worse.
+    /// Confidence of all judgements together that a mirror which is called worse is worse.
     pub confidence: Percent,
     pub contents: Contents,
-    /// Of answers that differ in one field, beyond what the primary differs from itself.
+    /// Of answers that differ in one field, beyond the primary's differences from itself.
     pub mismatch_max: Percent,
     /// Of requests that only the mirror fails (5xx or no answer), less those that only the primary fails.
     pub errors_max: Percent,

@@ -24,15 +24,15 @@ fn tables(tree: &Value) -> String {
     text
 }
 
-/// Stands in the place of a value that is not for everybody. No field can be set to it: a text with it is not what is in force.
+/// Stands for a value that only some may read. No field can be set to it: so a text with it cannot be applied.
 pub(crate) const MASK: &str = "[masked: shown to who may change it]";
 
-/// A configuration as TOML, without the admin token and whatever was only a comment.
+/// A configuration as TOML, without the admin token and the comments.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shown {
-    /// For who may change it.
+    /// For clients that may change it.
     pub whole: String,
-    /// For everybody: without what header edits set and add, which may be credentials.
+    /// For all others: without the values that header edits set and add, which may be credentials.
     pub masked: String,
 }
 

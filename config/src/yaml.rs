@@ -1,6 +1,6 @@
-//! YAML text → documents as trees. What a manifest has no need for and an attacker has is not followed: aliases (a few
-//! lines of them expand to gigabytes) and tags stand as unusable values, which only a document that matters is refused
-//! for; nesting without end refuses the whole text.
+//! YAML text → documents as trees. Features that manifests do not need and attackers use are not followed: aliases (a few lines
+//! of them expand to gigabytes) and tags become unusable values, for which a document is refused only if it matters; nesting
+//! without end refuses the whole text.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -39,7 +39,7 @@ struct Events<'t> {
     parser: Parser<'t, saphyr_parser::StrInput<'t>>,
     /// Of the last event.
     line: usize,
-    /// The text's last line: what is at its end stands behind it for the parser, where nobody finds it.
+    /// The text's last line: to the parser, values at its end are on a line beyond.
     last: usize,
 }
 

@@ -14,7 +14,7 @@ use crate::metrics::{DropReason, Gauge, RejectReason, Shard};
 use crate::rate::Bucket;
 pub use places::{Place, Places, Underway};
 
-/// One worker's requests under way, and those of the last moments.
+/// A worker's requests under way, and those of the last moments.
 #[derive(Debug)]
 pub struct Admission {
     shard: std::sync::Arc<Shard>,

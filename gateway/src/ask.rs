@@ -1,4 +1,4 @@
-//! Asks a running gateway's admin listener, for the commands that show what it knows.
+//! Requests to a running gateway's admin listener, for the commands that show its state.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject as _;
 use crate::tls::pem::{self, Wrong};
 use crate::tls::{load, pinned};
 
-/// From connect to the last byte: what is asked for is in memory there.
+/// From connect to the last byte: the answers are made from memory.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// Longer answers than this are not believed.
@@ -52,22 +52,22 @@ impl Admin {
         self.ask(path, None, time, bytes_max as u64)
     }
 
-    /// What comes of `content` posted to `path`, within so long. The error is as that of [`Self::get`].
+    /// The answer to `content` posted to `path`, within `time`. The error is as that of [`Self::get`].
     pub fn post_within(&self, path: &str, content: &str, time: Duration) -> Result<String, String> {
         self.ask(path, Some(("POST", content)), time, ANSWER_BYTES_MAX)
     }
 
-    /// What comes of `content` posted to `path`. The error is as that of [`Self::get`].
+    /// The answer to `content` posted to `path`. The error is as that of [`Self::get`].
     pub fn post(&self, path: &str, content: &str) -> Result<String, String> {
         self.post_within(path, content, ANSWER_MAX)
     }
 
-    /// What comes of `content`, which is JSON, posted to `path`, within so long. The error is as that of [`Self::get`].
+    /// The answer to `content`, which is JSON, posted to `path`, within `time`. The error is as that of [`Self::get`].
     pub fn post_json(&self, path: &str, content: &str, time: Duration) -> Result<String, String> {
         self.ask(path, Some(("POST JSON", content)), time, ANSWER_BYTES_MAX)
     }
 
-    /// What comes of a change of `path` by `content`, which is JSON. The error is as that of [`Self::get`].
+    /// The answer to a PATCH of `path` by `content`, which is JSON. The error is as that of [`Self::get`].
     pub fn patch(&self, path: &str, content: &str) -> Result<String, String> {
         self.ask(path, Some(("PATCH", content)), ANSWER_MAX, ANSWER_BYTES_MAX)
     }
@@ -162,7 +162,7 @@ fn reason(content: &str) -> String {
     problems.iter().map(one).collect::<Vec<_>>().join("\n")
 }
 
-/// What to try where nobody answers.
+/// Advice for an error where the listener does not answer.
 fn next_step(error: &ureq::Error) -> &'static str {
     match error {
         ureq::Error::Io(_)
@@ -182,7 +182,7 @@ mod tests {
 
     use super::*;
 
-    /// What `get` says of a listener that answers `answer`, and what it was asked.
+    /// The result of `get` from a listener that answers `answer`, and the request that it got.
     fn ask(answer: &'static str, token: Option<&str>) -> (Result<String, String>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("{}/", listener.local_addr().unwrap());

@@ -1,14 +1,14 @@
-//! What may be asked of a request before it is forwarded: by routes, by mirrors, by whoever needs a key of it. Pure.
+//! A request before it is forwarded, as routes, mirrors and keys of requests test it. Pure.
 //!
-//! Everything is as the client sent it, before any rewriting, and nothing is allocated unless a value has to be put
-//! together or decoded.
+//! Every value is as the client sent it, before any rewriting, and nothing is allocated unless a value has to be put together
+//! or decoded.
 
 use std::borrow::Cow;
 
 use config::RequestKey;
 use xxhash_rust::xxh64::xxh64;
 
-/// What a client speaks to its listener.
+/// The scheme in which a client speaks to its listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Scheme {
     #[default]
@@ -26,7 +26,7 @@ impl Scheme {
     }
 }
 
-/// In what words a request came.
+/// The HTTP version of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Version {
     Http10,
@@ -41,7 +41,7 @@ impl Version {
         if minor == 0 { Self::Http10 } else { Self::Http11 }
     }
 
-    /// As logs and formats say it; HTTP/2 has no minor version (RFC 9113 §3.1), and everybody writes one.
+    /// As logs and formats show it. HTTP/2 has no minor version (RFC 9113 §3.1), but logs commonly have one.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Http10 => "HTTP/1.0",
@@ -60,7 +60,7 @@ impl Version {
     }
 }
 
-/// One request, as far as its head tells.
+/// A request's head.
 #[derive(Clone, Copy)]
 pub struct RequestView<'a> {
     pub method: &'a [u8],
@@ -102,8 +102,8 @@ impl Fields for Vec<(String, String)> {
 }
 
 impl RequestView<'_> {
-    /// Shows each value of the field `name` to `see` until it returns `false`. Host is the authority that the request is routed
-    /// and sent by, whatever a field says beside it (RFC 9112 §3.2.2).
+    /// Shows each value of the field `name` to `see` until `see` returns `false`. Host is the authority that the request is
+    /// routed and sent by, whatever a field of that name contains (RFC 9112 §3.2.2).
     pub fn each_line(&self, name: &str, see: &mut dyn FnMut(&[u8]) -> bool) {
         if name.eq_ignore_ascii_case("host") {
             if !self.authority.is_empty() {

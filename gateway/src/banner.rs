@@ -1,4 +1,4 @@
-//! What the gateway says of itself before it serves: plain aligned text.
+//! The gateway's banner before it serves: plain aligned text.
 //!
 //! Pure: facts in, text out. It knows no file, no socket and no thread.
 
@@ -21,7 +21,7 @@ use crate::server::privileges::Privileges;
 pub(crate) struct Facts<'a> {
     pub(crate) version: &'a str,
     pub(crate) source: &'a str,
-    /// The sample services run in this process, and whoever reads this may never have seen the gateway before.
+    /// The sample services run in this process, and the reader may never have seen the gateway before.
     pub(crate) embedded: bool,
     /// Where TLS is left to others.
     pub(crate) plaintext: Plaintext,
@@ -29,7 +29,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) addresses: &'a [Vec<Address>],
     pub(crate) listeners: &'a [SocketAddr],
     pub(crate) admin: Option<SocketAddr>,
-    /// By worker: what each settled for.
+    /// By worker: its driver.
     pub(crate) drivers: &'a [String],
     /// By worker.
     pub(crate) cores: &'a [Option<CoreId>],

@@ -97,7 +97,7 @@ impl Buffers {
         list.give(buffer);
     }
 
-    /// Frees half of what has lain unused since the last call; says whether there was any.
+    /// Frees half of the buffers that have lain unused since the last call; whether there were any.
     pub fn trim(&self) -> bool {
         [self.small.trim(), self.medium.trim(), BLOCKS.with(FreeList::trim)].contains(&true)
     }

@@ -1,6 +1,6 @@
-//! The command line: what was asked for, and the exit code that answers it.
+//! The command line: reads the arguments, runs the verb, and returns the exit code.
 //!
-//! It knows no socket and no thread, and it never ends the process itself.
+//! The command line knows no socket and no thread, and it never ends the process itself.
 
 mod told;
 mod start;
@@ -147,7 +147,7 @@ struct Explain {
     input: Input,
 }
 
-/// What the arguments ask for, once it is known that they make sense.
+/// The work that the arguments ask for, once they are known to make sense.
 #[derive(Debug)]
 enum Asked {
     Serve {
@@ -212,7 +212,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
     }
 }
 
-/// Under the name that it was called by, so that what is installed as `umbra` says `umbra`.
+/// The command under the name that it was called by, so that an installed `umbra` calls itself `umbra`.
 fn command(args: &[OsString]) -> clap::Command {
     let called = args.first().and_then(|path| Path::new(path).file_name());
     Args::command().name(if called.is_some_and(|name| name == "umbra") { "umbra" } else { "gateway" })
@@ -223,7 +223,7 @@ fn parse(command: &clap::Command, args: Vec<OsString>) -> Result<Asked, clap::Er
     let mut args = Args::from_arg_matches(&matches)?;
     let wrong = |why: String| command.clone().error(ErrorKind::MissingRequiredArgument, why);
     if args.file.is_some() || args.input.is_given() || args.verb.is_some() {
-        // The environment says what to serve where nobody else does.
+        // The environment counts only where the command line does not say what to serve.
         args.line = args.line.spoken(&matches);
     }
     let is_said = args.file.is_some() || args.input.is_given() || args.line.is_given() || args.watch;
@@ -274,7 +274,7 @@ fn parse(command: &clap::Command, args: Vec<OsString>) -> Result<Asked, clap::Er
                 Source::Line(line.as_file(&input.listen).map_err(wrong)?)
             } else {
                 let input = sound(input, file, None)?;
-                // What the environment says is for whoever listens by it.
+                // An address from the environment does not concern a gateway with a configuration.
                 let is_meant = is_spoken(&matches, "listen") || input.config.is_none();
                 if !input.has_routes() && !input.listen.is_empty() && is_meant {
                     let why = "--listen needs --manifest PATH, --kubernetes or --primary ADDRESS";
@@ -381,8 +381,8 @@ fn serve(source: &Source, watched: bool, privileges: Option<Privileges>) -> i32 
     }
 }
 
-/// What was asked for, as lines. Much of it was said by v1, v2 and clients: nothing of theirs acts on a terminal. A closed
-/// standard output is no failure.
+/// Prints an answer. Much of it may come from v1, v2 and clients: control characters are made visible, so that they do not act
+/// on a terminal. A closed standard output is no failure.
 fn print(text: &str) {
     let _ = io::stdout().lock().write_all(visible_lines(text).as_bytes());
 }

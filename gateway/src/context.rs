@@ -29,9 +29,9 @@ pub struct Context {
     pub sessions: Sessions,
     /// How many client connections each address holds, where that is bounded.
     pub places: Places,
-    /// Which requests are taken.
+    /// The limits on requests.
     pub admission: Rc<Admission>,
-    /// Those of them that became tunnels.
+    /// Requests that became tunnels.
     pub tunnels: Rc<Tunnels>,
     pub random: Random,
     /// The proof that copies of ours are known by.

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use crate::sample;
 use shop::Version;
 
-/// The shop, with nobody in it yet.
+/// The shop before it opens.
 #[derive(Debug)]
 pub(crate) struct Demo {
     v1: SocketAddr,
@@ -66,7 +66,7 @@ impl Demo {
         text
     }
 
-    /// Lets customers in, through the gateway at `gateway`; what a person may do now.
+    /// Lets customers in, through the gateway at `gateway`; returns a text with the next things to try.
     pub(crate) fn open(self, gateway: SocketAddr, admin: Option<SocketAddr>) -> String {
         // Where the thread has ended, the process ends too.
         let _ = self.opens.send(gateway);

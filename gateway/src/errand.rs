@@ -1,5 +1,5 @@
-//! One request of the control plane to one endpoint, as requests are sent there: in plaintext or over TLS, in HTTP/1.1 or HTTP/2,
-//! on a connection of its own. The caller bounds its time and the bytes that are read.
+//! A request of the control plane to one endpoint, by the settings of requests there: in plaintext or over TLS, in HTTP/1.1 or
+//! HTTP/2, on a connection of its own. The caller bounds its time and the bytes that are read.
 
 use std::error::Error as _;
 use std::io;
@@ -44,7 +44,7 @@ impl PartialEq for Manner {
     }
 }
 
-/// A response whose head has come. The connection ends with it, whatever the server still has to say.
+/// A response whose head has come. The connection ends when it is dropped, even if the server has more to send.
 #[derive(Debug)]
 pub struct Answered {
     pub response: Response<Incoming>,
@@ -138,7 +138,7 @@ impl Drop for Held {
     }
 }
 
-/// Where hyper puts what a connection of HTTP/2 does beside answering.
+/// The place where hyper spawns the tasks of an HTTP/2 connection.
 #[derive(Clone)]
 struct Tasks(Arc<Mutex<JoinSet<()>>>);
 

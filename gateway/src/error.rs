@@ -16,7 +16,7 @@ pub enum Failure {
     Tls(tls::fault::Fault),
     /// The upstream's own bound on exchanges is reached.
     Overflow,
-    /// Nothing came within the time allowed.
+    /// The time allowed passed without an answer.
     Timeout,
     /// The connection broke.
     Reset,

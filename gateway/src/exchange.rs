@@ -1,8 +1,8 @@
-//! One request and its response: prepared, forwarded to the primary, relayed to the client, its copy taken on the way.
+//! A request and its response: prepared, forwarded to the primary, relayed to the client, its copy taken on the way.
 //!
-//! Read this first. `prepare` decides everything that can be decided at once, without waiting; `run` does the waiting, as
-//! often as the route allows (`attempts`). It stands above messages: which wire the client and the primary are on is their
-//! business. Nothing in here waits for a mirror: the tee's methods are plain functions that return nothing.
+//! Read this first. `prepare` makes every decision that can be made at once, without waiting; `run` does the waiting, as often
+//! as the route allows (`attempts`). The exchange stands above messages: the wires of client and primary are theirs to handle.
+//! Nothing in here waits for a mirror: the tee's methods are plain functions that return nothing.
 
 mod prepare;
 mod attempts;
@@ -65,7 +65,7 @@ pub struct Request {
     tee: RefCell<Tee>,
     /// Whether chance had it copied, where it is in a trial of that.
     arm: Option<Arm>,
-    /// Where it asks for a tunnel, what it asks for.
+    /// The tunnel that the request asks for, if any.
     tunnel: Option<Box<tunnel::Asked>>,
     /// Joins it and its copies, where it has a copy or a record is made of it.
     pub pairing: OnceCell<Rc<Pairing>>,
@@ -202,7 +202,7 @@ pub async fn run(cx: &Rc<Context>, client: &mut Message<'_>, request: &mut Reque
         .await
     };
     let outcome = outcome.unwrap_or_else(|| {
-        // The primary's connection ends with what was under way on it.
+        // The primary's connection ends with the exchange under way on it.
         request.tee.get_mut().skip(SkipReason::Aborted);
         tally.is_abandoned = true;
         Outcome::Broken

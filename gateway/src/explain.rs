@@ -1,4 +1,4 @@
-//! What would become of a request: told from the same router and plans that a worker uses, without sending anything.
+//! Explains how a request would be handled: by the same router and plans that a worker uses, without sending anything.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -25,7 +25,7 @@ pub struct Question {
     certificate: Vec<Box<str>>,
 }
 
-/// What there is to say.
+/// The answer to a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
     pub text: String,
@@ -34,10 +34,10 @@ pub struct Explanation {
 }
 
 impl Question {
-    /// From a method, a URL (`http[s]://host[:port]/path?query`) and fields (`name: value`).
+    /// Makes a question of a method, a URL (`http[s]://host[:port]/path?query`) and fields (`name: value`).
     ///
     /// # Errors
-    /// A sentence that names what cannot be understood.
+    /// A sentence that names the part that cannot be parsed.
     pub fn new(method: &str, url: &str, headers: &[String]) -> Result<Self, String> {
         let rest = |scheme: Scheme| Some((scheme, url.strip_prefix(scheme.name())?.strip_prefix("://")?));
         let (scheme, rest) = rest(Scheme::Http)
@@ -117,7 +117,7 @@ impl Question {
     }
 }
 
-/// Tells the route that takes the request, why earlier ones do not, and what goes to whom.
+/// Tells the route that takes the request, why earlier ones do not, and the requests to primary and mirrors.
 pub fn explain(config: &Config, question: &Question) -> Explanation {
     let router = Router::new(&config.routes);
     let asked = question.asked();
@@ -259,7 +259,8 @@ fn forwarded(
     });
 }
 
-/// How an upstream with `tls` is called: what it is asked for, what of it is checked, and what it is shown.
+/// Tells how an upstream with `tls` is called: the server name, the checks of its certificate, and the certificate that it is
+/// shown.
 fn covered(upstream: &Upstream, indent: &str, text: &mut String) {
     let protocol = upstream.protocol;
     let Some(tls) = &upstream.tls else {
@@ -314,7 +315,7 @@ fn covered(upstream: &Upstream, indent: &str, text: &mut String) {
     );
 }
 
-/// What stands in HTTP/2 for the request's line and its Host.
+/// Tells the pseudo-header fields that HTTP/2 has for the request line and Host.
 fn pseudo(upstream: &Upstream, wire: &[u8], text: &mut String) {
     let when = match upstream.protocol {
         UpstreamProtocol::Http1 => return,
@@ -335,7 +336,7 @@ fn pseudo(upstream: &Upstream, wire: &[u8], text: &mut String) {
     );
 }
 
-/// What a copy depends on besides its share.
+/// The conditions of a copy besides its share.
 fn conditions(mirror: &config::Mirror) -> String {
     let mut text = String::new();
     if let Some(only) = &mirror.only {

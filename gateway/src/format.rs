@@ -6,7 +6,7 @@ use config::{Format, FormatPart, HeaderEdits, Operator};
 
 use crate::asked::RequestView;
 
-/// `edits` with every value known. Most have no operator, and are what they are.
+/// `edits` with every value known. Most have no operator, and stay as they are.
 pub fn resolved<'e>(
     edits: &'e HeaderEdits,
     asked: &RequestView<'_>,
@@ -23,7 +23,7 @@ pub fn resolved<'e>(
     let mut known = edits.clone();
     known.set.extend(edits.set_format.iter().filter_map(value));
     known.add.extend(edits.add_format.iter().filter_map(value));
-    // What is set to nothing does not stay as the client sent it.
+    // A field that is set to an empty value must not stay as the client sent it.
     let unset = edits
         .set_format
         .iter()
@@ -69,7 +69,7 @@ fn operand(operator: &Operator, asked: &RequestView<'_>, started: &dyn Fn() -> S
     }
 }
 
-/// As the client sent it; what is no text has nothing to say in another field.
+/// The field as the client sent it; invalid UTF-8 counts as empty.
 fn field(name: &str, asked: &RequestView<'_>) -> String {
     let bytes = match name {
         ":authority" => asked.authority.to_vec(),

@@ -1,7 +1,7 @@
-//! The outcome of a gRPC call, wherever its status stands, its meaning in terms of HTTP, and how long a call may take. Pure.
+//! The status of a gRPC call, wherever it is, its meaning in terms of HTTP, and the time that a call may take. Pure.
 //!
-//! A call is answered 200 whatever its outcome: that is `grpc-status`, in the trailers, or in a head that nothing follows;
-//! gRPC-Web's trailers are a part of the content (`web`).
+//! A call is answered 200 whatever its outcome. The outcome is `grpc-status`, in the trailers, or in a head that nothing
+//! follows; gRPC-Web's trailers are a part of the content (`web`).
 
 pub mod web;
 
@@ -50,7 +50,7 @@ impl Status {
         Some(if all.all(|other| other == first) { first } else { Self::UNKNOWN })
     }
 
-    /// That which a field's value says: digits and nothing else.
+    /// The status in a field's value: digits and nothing else.
     pub fn read(value: &[u8]) -> Self {
         let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
         digits.and_then(|text| text.parse().ok()).map_or(Self::UNKNOWN, Self::of)
@@ -85,14 +85,14 @@ impl Status {
         STATUSES.get(usize::from(self.0)).map_or("grpc_unknown", |(name, _)| name)
     }
 
-    /// Its nearest in HTTP. 5xx are what a server answers for: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL,
-    /// UNAVAILABLE, DATA_LOSS.
+    /// The nearest status of HTTP. Statuses that a server is responsible for become 5xx: UNKNOWN, DEADLINE_EXCEEDED,
+    /// UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS.
     pub fn as_http(self) -> u16 {
         STATUSES.get(usize::from(self.0)).map_or(500, |(_, http)| *http)
     }
 
-    /// UNIMPLEMENTED answers a call of what there is not, DEADLINE_EXCEEDED one with too little time: neither says anything of
-    /// its server.
+    /// Whether callers can cause it: UNIMPLEMENTED answers a call of an unknown method, DEADLINE_EXCEEDED one with too little
+    /// time. Neither tells anything of the server.
     pub fn is_for_callers_to_cause(self) -> bool {
         matches!(self.0, 4 | 12)
     }
@@ -102,15 +102,15 @@ impl Status {
     }
 }
 
-/// Reads a response's status while it comes: where that is to be looked for, and what it is once it is known.
+/// Reads a response's gRPC status while the response comes: the place where it is to be found, and the status once it is known.
 #[derive(Debug, PartialEq, Eq, Default)]
 pub enum StatusReader {
-    /// It is no call: its HTTP status is all there is.
+    /// The response is no call's: it has an HTTP status alone.
     #[default]
     NotGrpc,
     /// The status is to come with the trailers.
     InTrailers,
-    /// It is to come with the content.
+    /// The status is to come with the content.
     InContent(Box<web::Scan>),
     Known(Status),
 }
@@ -123,7 +123,7 @@ impl StatusReader {
     /// By a final head of this status and content type, whose lines are `lines`. A status in the head is final: nothing follows
     /// it. `is_http2`: gRPC's own calls are answered on nothing else.
     pub fn begin(status: u16, content_type: &[u8], lines: &[u8], is_http2: bool) -> Self {
-        // Whatever a media type's case (RFC 9110 §8.3.1).
+        // A media type's case does not matter (RFC 9110 §8.3.1).
         if !content_type.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC)) {
             return Self::NotGrpc;
         }
@@ -156,8 +156,10 @@ impl StatusReader {
         }
     }
 
-    /// As far as it has come, of a response that is read no further. # Errors
-    /// It is a call, and its status comes later.
+    /// The status as far as it has come, of a response that is read no further.
+    ///
+    /// # Errors
+    /// The response is a call's, and its status comes later.
     pub fn cut(&self) -> Result<Option<Status>, Unread> {
         match self {
             Self::NotGrpc => Ok(None),
@@ -167,7 +169,7 @@ impl StatusReader {
         }
     }
 
-    /// As far as it has come. A call that ends without a status is what its caller makes of it: UNKNOWN.
+    /// The status as far as it has come. A call that ends without a status is UNKNOWN to its caller.
     pub fn end(&self) -> Option<Status> {
         match self {
             Self::NotGrpc => None,
@@ -221,8 +223,8 @@ pub fn timeout_ms(value: &[u8]) -> Option<u64> {
     Some(ms.max(1))
 }
 
-/// Takes what a call has waited off the time that the head of `request` leaves it: a server that gets it later has that much
-/// less to answer, not more. Says how many milliseconds that leaves, where it changed anything.
+/// Takes the time that a call has waited off the time that the head of `request` leaves it: a server that gets it later has
+/// that much less time to answer. Returns the milliseconds that are left, where it changed the head.
 pub fn wait(request: &mut Vec<u8>, waited_ms: u64) -> Option<u64> {
     if waited_ms == 0 || !is_call(request) {
         return None;

@@ -5,7 +5,7 @@
 //!
 //! Knows sockets and coarse time; knows nothing of HTTP. Buffers are owned through each await and always given back.
 
-/// In a test that runs in a simulated world, returns what that world says instead.
+/// In a test that runs in a simulated world, returns that world's result instead.
 macro_rules! in_world {
     ($world:ident => $said:expr) => {
         #[cfg(test)]
@@ -53,10 +53,10 @@ pub use tcp::initialized;
 pub use turn::turn;
 use wire::Wire;
 
-/// One connection as shared by its two halves and the sweeper.
+/// A connection as shared by its two halves and the sweeper.
 struct Socket {
     wire: Wire,
-    /// TLS, from the end of its handshake on; without it what is read and written is what the wire carries.
+    /// TLS, from the end of its handshake on; without it plaintext is on the wire.
     cover: OnceCell<Box<Cover>>,
     deadlines: Deadlines,
     slot: Cell<usize>,
@@ -163,7 +163,7 @@ impl Stream {
         Self { r: ReadHalf(Rc::clone(&socket)), w: WriteHalf(socket) }
     }
 
-    /// It drains with the others of this group from now on; 0 is none.
+    /// Joins the sockets that drain together as this group; 0 is none.
     pub fn join_group(&self, group: u32) {
         self.r.0.deadlines.group.set(group);
     }
@@ -187,12 +187,12 @@ impl Stream {
         self.r.0.deadlines.clear();
     }
 
-    /// Ends whatever is under way at `at_ms` of the worker's clock, whatever progress there is until then.
+    /// Ends all operations under way at `at_ms` of the worker's clock, whatever progress there is until then.
     pub fn give_up_at(&self, at_ms: u64) {
         self.r.give_up_at(at_ms);
     }
 
-    /// Bounds what the kernel keeps for us of what the peer sends, about.
+    /// Bounds the peer's bytes that the kernel keeps for us, about.
     pub fn limit_unread(&self, bytes: usize) {
         self.r.0.wire.limit_unread(bytes);
     }
@@ -352,7 +352,7 @@ impl WriteHalf {
         within: Millis,
     ) -> (Result<Option<u64>, WriteFailed>, Gather) {
         if gather.pieces.is_empty() && self.0.cover.get().is_none() {
-            // One part: a plain send is cheaper than a vectored write.
+            // A single part: a plain send is cheaper than a vectored write.
             let (result, own) = self.write_all(std::mem::take(&mut gather.own), within).await;
             gather.own = own;
             return (result.map(|()| None), gather);

@@ -8,7 +8,7 @@ pub const FIELDS_CEILING: usize = 256;
 /// Options in the Connection fields of one head: each is compared with each field's name, so the product is bounded.
 pub const CONNECTION_OPTIONS_MAX: usize = 64;
 
-/// Chunk extensions of one message, together (hyper's bound; Go's CVE-2023-39326 is what happens without one).
+/// Chunk extensions of one message, together (hyper's bound; without one Go had CVE-2023-39326).
 pub const CHUNK_EXTENSION_BYTES_MAX: usize = 16 * 1024;
 
 /// Trailer section of one message: it is held until the last chunk, so it is kept as small as a head.
@@ -135,7 +135,7 @@ pub const HISTORY_PARTS_MAX: usize = 16;
 pub const HISTORY_TREND_STEPS: usize = 60;
 pub const HISTORY_ROUTES_MAX: usize = 1_024;
 
-/// Samples whose requests are made again at once, for people who want to see it: more are refused.
+/// Samples whose requests people send again at once: more are refused.
 pub const AGAIN_AT_ONCE_MAX: usize = 2;
 
 /// From the question to the end of both answers, in milliseconds.
@@ -174,7 +174,7 @@ pub const IN_STEP_BATCHES_MAX: u64 = 64;
 /// The longest silence that is waited for.
 pub const SILENCE_MS_MAX: u64 = 1000;
 
-/// An answer of a mirror is long beyond this, its heads and pieces counted. Most are not, and are read whatever they cost.
+/// An answer of a mirror is long beyond this, its heads and pieces counted. Most are short, and are read whatever they cost.
 pub const ANSWER_SHORT_BYTES: u64 = 64 * 1024;
 
 /// The cost of each piece of a response's content beside its bytes, in bytes: a chunk of one byte is ten times as dear as a
@@ -262,7 +262,7 @@ const _: () = assert!(HEAD_BUFFER_BYTES <= RESPONSE_BUFFER_BYTES && RESPONSE_BUF
 const _: () = assert!(SHARE_MIN_BYTES <= BLOCK_BYTES);
 // A batch holds a block at least, and a copy that shares one.
 const _: () = assert!(BATCH_BYTES_MAX >= BLOCK_BYTES);
-// A trailer section and a chunk's extensions fit into what is read at once.
+// A trailer section and a chunk's extensions fit into one read.
 const _: () = assert!(TRAILER_BYTES_MAX <= BLOCK_BYTES && CHUNK_EXTENSION_BYTES_MAX <= BLOCK_BYTES);
 const _: () = assert!(TRAILER_FIELDS_MAX <= FIELDS_CEILING && CONNECTION_OPTIONS_MAX <= FIELDS_CEILING);
 // A deadline is up to two ticks late, and must still be told from none.
@@ -273,6 +273,6 @@ const _: () = assert!(MIRROR_BACKOFF_MS_MAX >= 2 * TICK_MS && PIPELINE_PENALTY_M
 const _: () =
     assert!(RESPONSE_BUFFER_BYTES as u64 <= ANSWER_SHORT_BYTES && ANSWER_SHORT_BYTES <= ANSWER_CUT_BYTES);
 const _: () = assert!(REDACT_TURN_BYTES <= BLOCK_BYTES);
-// One read fits into a millisecond, and what the kernel keeps into several.
+// A read fits into a millisecond, and the kernel's buffer into several.
 const _: () =
     assert!(RESPONSE_BUFFER_BYTES as u64 <= ANSWER_BYTES_PER_MS && MIRROR_UNREAD_BYTES >= BLOCK_BYTES);

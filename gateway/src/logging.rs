@@ -1,7 +1,7 @@
 //! Log lines go to standard error through one bounded queue and one thread of their own.
 //!
-//! Whoever logs, a worker included, formats its line and hands it over; it never waits for a terminal, a pipe or a
-//! disk. A full queue loses lines rather than time. This room knows nothing of what is logged.
+//! A thread that logs, also a worker, formats its line and hands it over; it never waits for a terminal, a pipe or a disk. A
+//! full queue loses lines rather than time. This room knows nothing of the lines' content.
 
 use std::any::Any;
 use std::backtrace::Backtrace;
@@ -67,7 +67,7 @@ impl Sparing {
     /// Whether a message may be said now: then how many were left out since the last minute in which none was.
     ///
     /// # Errors
-    /// It is left out; how many are by now.
+    /// The message is left out; how many are by now.
     pub fn may_say(&mut self, now: Instant) -> Result<u64, u64> {
         if self.began.is_none_or(|began| now.saturating_duration_since(began) >= REPEAT_EVERY) {
             (self.began, self.said) = (Some(now), 0);
@@ -91,7 +91,7 @@ pub enum Format {
     Json,
 }
 
-/// What still waits is written when it is dropped.
+/// The waiting lines are written when this is dropped.
 #[must_use = "lines are lost once the guard is gone"]
 #[derive(Debug)]
 pub struct Flush {
@@ -113,7 +113,7 @@ pub fn start(level: LevelFilter, format: Format) -> Flush {
     let ours = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target(env!("CARGO_CRATE_NAME"), level)
-        // It tells each answer of an API server that is an error: who asked tells it, and not every time.
+        // The crate logs each error that an API server answers: its callers report them, and not every time.
         .with_target("kube_client", LevelFilter::OFF);
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(lines)
@@ -141,9 +141,9 @@ pub(crate) fn complain<P: Display>(problems: impl IntoIterator<Item = P>) {
     }
 }
 
-/// The hook of the standard library writes to standard error on the thread that panics, under a lock; a worker whose
-/// exchange panics must not wait for that. Nor for a backtrace, whose symbols are read from files: only who asks for
-/// `--log debug` and sets RUST_BACKTRACE gets one.
+/// Installs a panic hook. The standard library's hook writes to standard error on the thread that panics, under a lock; a
+/// worker whose exchange panics must not wait for that. Nor for a backtrace, whose symbols are read from files: only with
+/// `--log debug` and RUST_BACKTRACE is there one.
 fn log_panics() {
     panic::set_hook(Box::new(|info| {
         let message = message(info.payload());

@@ -5,7 +5,7 @@ use regex::bytes::Regex;
 
 use crate::asked::RequestView;
 
-/// One match of the configuration, ready to be asked.
+/// A match of the configuration, ready to test requests.
 #[derive(Debug)]
 pub struct Matcher {
     hosts: Vec<HostMatch>,
@@ -39,7 +39,7 @@ enum ValueTest {
     Regex(Regex),
 }
 
-/// Which part of a path was matched: what a rewrite may replace.
+/// The part of a path that was matched: a rewrite may replace it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Matched {
     Whole,
@@ -148,7 +148,7 @@ impl Prepared {
                 let value = asked.parameter(name);
                 self.test.holds(value.as_ref().map(|v| v.as_bytes()), self.not)
             }
-            // One of its names is enough; negated, none may be so.
+            // The test on one of its names is enough; negated, the test must hold for none.
             Subject::Certificate => match asked.certificate {
                 [] => self.test.holds(None, self.not),
                 names => names.iter().any(|name| self.test.holds(Some(name.as_bytes()), self.not)),
@@ -341,7 +341,7 @@ mod tests {
             (&["a", "b"], exact("c"), true, true),
             (&["a"], Test::Present, false, true),
             (&["a"], Test::Present, true, false),
-            // None was shown.
+            // No certificate was shown.
             (&[], Test::Present, false, false),
             (&[], Test::Present, true, true),
             (&[], exact("a"), true, true),

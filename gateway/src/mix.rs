@@ -1,6 +1,6 @@
 //! The finisher of splitmix64: every bit of the result depends on every bit given. Pure, and the same everywhere forever.
 
-/// Mixes `x`; a bijection, so what differs stays different.
+/// Mixes `x`; a bijection, so that different inputs stay different.
 pub const fn mix(x: u64) -> u64 {
     let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

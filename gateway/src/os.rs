@@ -27,7 +27,7 @@ pub(crate) fn may_listen(address: std::net::SocketAddr) -> bool {
         socket2::Type::STREAM,
         Some(socket2::Protocol::TCP),
     );
-    // As listeners are opened: connections that wait for their end are in nobody's way.
+    // As listeners are opened: with SO_REUSEADDR, connections in TIME_WAIT do not matter.
     socket.is_ok_and(|socket| socket.set_reuse_address(true).is_ok() && socket.bind(&address.into()).is_ok())
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn without_signals<R>(start: impl FnOnce() -> R) -> R {
         for signal in TOLD {
             libc::sigaddset(&mut set, signal);
         }
-        // It can only fail for a first argument that does not exist.
+        // The call can only fail for a first argument that does not exist.
         libc::pthread_sigmask(libc::SIG_BLOCK, &set, &mut before);
         before
     };
@@ -63,7 +63,7 @@ pub(crate) fn without_signals<R>(start: impl FnOnce() -> R) -> R {
     start()
 }
 
-/// Raises the limit of open descriptors as far as this process may and returns what it is then.
+/// Raises the limit of open descriptors as far as this process may, and returns the new limit.
 pub(crate) fn raise_descriptor_limit() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a live `rlimit` of this frame.
@@ -109,14 +109,14 @@ pub(crate) fn takes_a_write(file: BorrowedFd<'_>, wait: Duration) -> bool {
 
 /// Takes over a descriptor that this process was started with; programs it starts do not get it.
 ///
-/// Only for descriptors that nobody else in this process owns: before it opens any of its own, those below which the
-/// environment tells of.
+/// Only for descriptors that no other part of this process owns: those that the environment tells of, before it opens any of
+/// its own.
 pub(crate) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: F_SETFD takes an integer; a descriptor that is not open is an error.
     if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: it is open, and by the rule above nobody else owns it.
+    // SAFETY: it is open, and by the rule above no other part of this process owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -127,7 +127,7 @@ pub(crate) fn pass_on(command: &mut Command, passed: Vec<OwnedFd>) -> io::Result
     let count = RawFd::try_from(passed.len()).map_err(io::Error::other)?;
     // Duplicates beyond the targets, so that no target is a source that is still needed.
     let beyond = |fd: OwnedFd| -> io::Result<OwnedFd> {
-        // SAFETY: F_DUPFD_CLOEXEC takes an integer; the new descriptor is nobody else's.
+        // SAFETY: F_DUPFD_CLOEXEC takes an integer; the new descriptor has no other owner.
         unsafe {
             match libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, first + count) {
                 -1 => Err(io::Error::last_os_error()),
@@ -144,7 +144,7 @@ pub(crate) fn pass_on(command: &mut Command, passed: Vec<OwnedFd>) -> io::Result
                 return Err(io::Error::last_os_error());
             }
         }
-        // Whatever somebody opened without close-on-exec, the new program must not hold open.
+        // The new program must not hold open any descriptor that was opened without close-on-exec.
         // SAFETY: plain integers; between fork and exec this only marks the child's own table, without allocating.
         if unsafe {
             libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)

@@ -16,7 +16,7 @@ use crate::random::Random;
 use crate::time::Millis;
 use cors::{Cors, Met};
 
-/// One route, ready for its requests.
+/// A route, ready for its requests.
 #[derive(Debug)]
 pub struct Plan {
     fault: Option<Fault>,
@@ -186,7 +186,7 @@ impl Plan {
         Some(String::from_utf8_lossy(&location).into_owned())
     }
 
-    /// What changes in a request on its way to `primary`.
+    /// The edits of a request on its way to `primary`.
     pub fn request_edit<'a>(
         &'a self,
         primary: usize,
@@ -208,7 +208,7 @@ impl Plan {
         }
     }
 
-    /// What changes in the answer of `primary`: its own edits, the route's, and the last word is CORS's.
+    /// The edits of the answer of `primary`: its own, then the route's, then CORS's.
     pub fn response_edits<'a>(&'a self, primary: usize, cors: Option<&'a HeaderEdits>) -> Edits<'a> {
         let of_primary = self.forward().and_then(|f| f.primaries.get(primary)?.response_headers.as_ref());
         [of_primary, self.response_headers.as_ref(), cors]
@@ -242,7 +242,7 @@ impl Forward {
         self.primaries.get(primary)?.upstream
     }
 
-    /// Where the share of a primary is sent instead, and what changes in that answer.
+    /// The redirect for the share of a primary, and the edits of that answer.
     fn redirects(&self, primary: usize) -> Option<(&Redirect, &Option<HeaderEdits>)> {
         let primary = self.primaries.get(primary)?;
         Some((primary.redirect.as_ref()?, &primary.response_headers))
@@ -264,7 +264,7 @@ impl Forward {
         self.primaries.iter().position(hit).unwrap_or_default()
     }
 
-    /// Whether an answer of `status` is asked for again; of a call, by what its head tells of it.
+    /// Whether the request is sent again after an answer of `status`; of a call, by the gRPC status in its head.
     pub fn retries_answer(&self, status: u16, call: &StatusReader) -> bool {
         let ended = |name: &str| matches!(call, StatusReader::Known(of) if Status::named(name) == Some(*of));
         let means = |on: &RetryOn| match on {
@@ -445,7 +445,7 @@ mod tests {
         let words = r#""cancelled", "deadline_exceeded", "internal", "resource_exhausted", "unavailable""#;
         assert_eq!(retried(words), [1, 4, 8, 13, 14]);
         assert_eq!(retried(r#""5xx", "gateway_error", "reset""#), [0; 0]);
-        // What is to come with the trailers comes when the client has the rest.
+        // A status in trailers comes when the client has the rest already.
         let plan = of(words);
         assert!(!plan.forward().unwrap().retries_answer(200, &StatusReader::InTrailers));
     }

@@ -1,4 +1,4 @@
-//! How what one process hands to another is written where serde has no form of its own: moments, roles.
+//! The written forms of values that one process hands to another, where serde has none of its own: moments, roles.
 
 /// A moment as microseconds since 1970.
 pub mod unix_micros {
@@ -14,7 +14,7 @@ pub mod unix_micros {
     }
 
     /// # Errors
-    /// It is no number, or one beyond all calendars.
+    /// The value is no number, or one beyond all calendars.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SystemTime, D::Error> {
         let micros = u64::deserialize(from)?;
         let at = UNIX_EPOCH.checked_add(Duration::from_micros(micros));
@@ -34,7 +34,7 @@ pub mod role_word {
     }
 
     /// # Errors
-    /// It is no role's word.
+    /// The word is no role's.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Role, D::Error> {
         let word = String::deserialize(from)?;
         let found = Role::ALL.into_iter().find(|role| role.as_str() == word);

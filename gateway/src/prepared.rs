@@ -1,8 +1,8 @@
 //! The parts of a configuration that are prepared before a worker sees it: its routes with their patterns, and the parts it has
 //! in common with the configuration before it. Pure.
 //!
-//! It is built on the control plane, once for each worker: compiled programs are shared, the scratch memory of matching is the
-//! worker's own. A worker takes it over by a pointer, so a change costs it what changed, whatever else is configured.
+//! The control plane builds it, once for each worker: compiled programs are shared, the scratch memory of matching is the
+//! worker's own. A worker takes it over by a pointer, so that a change costs it the changed parts, whatever else is configured.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
@@ -182,7 +182,7 @@ mod tests {
         let next = config(5, "/t.*", "");
         let second = first.after(&Difference::between(&before, &next), &next);
         assert!(!Arc::ptr_eq(&first.router, &second.router) && Arc::ptr_eq(&first.plans, &second.plans));
-        // One more upstream in front moves the others.
+        // An upstream more in front moves the others.
         let next = config(5, "/s.*", "[upstream.a]\nendpoints = [\"127.0.0.1:3\"]\n");
         let second = first.after(&Difference::between(&before, &next), &next);
         assert!(Arc::ptr_eq(&first.router, &second.router));

@@ -17,8 +17,8 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// `per_second` tokens over all `workers`. It holds one at least, and what two ticks bring: the time handed in moves
-    /// by ticks.
+    /// `per_second` tokens over all `workers`. The bucket holds one at least, and as many as two ticks bring: the time handed
+    /// in moves by ticks.
     pub fn new(per_second: u32, workers: usize) -> Self {
         let per_second = i64::from(per_second);
         let cost = i64::try_from(workers.max(1)).unwrap_or(i64::MAX).saturating_mul(1000);

@@ -1,6 +1,6 @@
-//! The last lines of the gateway's own log and of its access log, in memory, for who cannot reach the files. Bounded in bytes,
-//! each kind by itself, so that a busy access log pushes out no warning. Each line is one object of JSON, as it left its
-//! writer: nothing is in here that may not be told. It knows neither writer nor reader.
+//! The last lines of the gateway's own log and of its access log, in memory, for readers without access to the files. Bounded
+//! in bytes, each kind by itself, so that a busy access log pushes out no warning. Each line is one object of JSON, as its
+//! writer logged it: it contains nothing that may not be told. The room knows neither writer nor reader.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,10 +11,10 @@ use tracing::Level;
 
 use crate::limits::{RECENT_ACCESS_BYTES_MAX, RECENT_LOG_BYTES_MAX};
 
-/// What a line costs beside its text.
+/// Bytes of a line beside its text.
 const LINE_BYTES: usize = 96;
 
-/// Which log a line is of.
+/// The log that a line is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     Gateway,
@@ -32,7 +32,7 @@ impl Source {
     }
 }
 
-/// One line of a log.
+/// A line of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     /// Counted over both logs, from 1.
@@ -46,7 +46,7 @@ pub struct Line {
     pub text: Box<str>,
 }
 
-/// Which lines are wanted.
+/// The wanted lines.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
     pub source: Option<Source>,
@@ -59,9 +59,9 @@ pub struct Wanted {
 #[derive(Debug, Default)]
 pub struct Page {
     pub lines: Vec<Line>,
-    /// What is behind this number was not looked at.
+    /// Lines behind this number were not looked at.
     pub next: u64,
-    /// None behind the number that was asked for has been pushed out.
+    /// No line behind the wanted number has been pushed out.
     pub is_complete: bool,
 }
 
@@ -83,7 +83,7 @@ struct Both {
 #[derive(Debug, Default)]
 pub struct Recent(Mutex<Both>);
 
-/// Those of this process, as its log is.
+/// The lines of this process, whose log is also one.
 static RECENT: Recent = Recent::new();
 
 pub fn recent() -> &'static Recent {
@@ -144,7 +144,7 @@ impl Recent {
         let both = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let all = [&both.gateway, &both.access];
         let from = after.unwrap_or(0);
-        // Each is in order, and only what is wanted is copied.
+        // Each list is in order, and only wanted lines are copied.
         let mut lines: Vec<&Line> = all
             .iter()
             .flat_map(|kept| kept.lines.range(kept.lines.partition_point(|line| line.number <= from)..))

@@ -16,7 +16,7 @@ use crate::matcher::{Matched, Matcher, Mismatch, host_name};
 pub struct Router {
     /// Every match of every route, in order.
     entries: Vec<Entry>,
-    /// None where looking at each match in turn is quicker.
+    /// None where testing each match in turn is quicker.
     index: Option<Index>,
 }
 
@@ -58,7 +58,7 @@ impl Router {
         }
     }
 
-    /// Every match in the order written, with what came of it, up to and including the first that holds.
+    /// Every match in the order written, with the result of its test, up to and including the first that holds.
     pub fn explain<'r>(
         &'r self,
         asked: &RequestView<'_>,
@@ -79,7 +79,7 @@ impl Router {
     }
 }
 
-/// Where to look: matches by host, then by path, so that 10,000 routes cost about what 10 do.
+/// An index of matches by host, then by path, so that 10,000 routes cost about as much as 10.
 #[derive(Debug, Default)]
 struct Index {
     /// By exact host, in lower case.

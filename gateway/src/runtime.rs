@@ -59,13 +59,13 @@ impl Flags {
             }
             Self::None => {}
         }
-        // One completion may arrive for each operation in flight, and each connection has one or two.
+        // A completion may arrive for each operation in flight, and each connection has one or two.
         builder.setup_cqsize(entries.saturating_mul(4)).setup_clamp();
         builder
     }
 }
 
-/// Builds the runtime; the text says what was settled for and why nothing better.
+/// Builds the runtime; the text names the driver, and why there is no better one.
 pub fn build(driver: Driver, entries: u32) -> Result<(Runtime, String), String> {
     let refusal = match driver {
         Driver::Epoll => None,

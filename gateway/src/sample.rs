@@ -30,10 +30,10 @@ use crate::os;
 /// Content of one request; a sample that is asked to hold more says so.
 const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// What `/bytes/{n}` gives at most.
+/// Largest answer of `/bytes/{n}`.
 const ANSWER_BYTES_MAX: usize = 10 * 1024 * 1024;
 
-/// What `/delay/{seconds}` waits at most.
+/// Longest wait of `/delay/{seconds}`.
 const DELAY_SECONDS_MAX: f64 = 10.0;
 
 /// Where the two services listen, on loopback ports the kernel chose.
@@ -98,7 +98,7 @@ pub(crate) async fn serve(listener: std::net::TcpListener, pod: Router) -> io::R
     axum::serve(listener, pod.into_make_service_with_connect_info::<SocketAddr>()).await
 }
 
-/// What makes one service different from the other.
+/// The differences between the two services.
 #[derive(Clone)]
 struct Pod {
     version: &'static str,
@@ -139,7 +139,7 @@ async fn log(State(pod): State<Pod>, request: Request, next: Next) -> Response {
                 let size = format!("{} B", content.len());
                 (next.run(Request::from_parts(parts, Body::from(content))).await, size)
             }
-            // Cut short, badly framed, or too much of what never told its length.
+            // Cut short, badly framed, or larger than the limit without a declared length.
             Err(_) => refuse(StatusCode::BAD_REQUEST),
         }
     };
@@ -200,7 +200,7 @@ fn wait_of(seconds: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds.min(DELAY_SECONDS_MAX)).ok()
 }
 
-/// `n` bytes, the same for the same `n`, so that whoever gets them can tell whether they are whole.
+/// `n` bytes, the same for the same `n`, so that a client can tell whether they are whole.
 async fn bytes(Path(n): Path<String>) -> Response {
     match n.parse::<usize>() {
         Ok(n) if n <= ANSWER_BYTES_MAX => {
@@ -238,7 +238,7 @@ impl<S: Send + Sync> axum::extract::FromRequest<S> for Seen {
 }
 
 impl Seen {
-    /// What `/get` shows, and everything else too.
+    /// The members that every answer has; `/get` has no others.
     fn always(&self) -> Map<String, Value> {
         let peer = self.peer.ip().to_string();
         let origin = text_of(&self.headers, "x-forwarded-for").unwrap_or(&peer);
@@ -253,7 +253,7 @@ impl Seen {
         ])
     }
 
-    /// What is shown of a request's content. Multipart forms stay `data`; nothing here takes them apart.
+    /// The members for a request's content. Multipart forms stay `data`; nothing here takes them apart.
     fn content(&self) -> Map<String, Value> {
         let kind = text_of(&self.headers, CONTENT_TYPE.as_str()).unwrap_or_default();
         let (data, form) = if kind.starts_with("application/x-www-form-urlencoded") {
@@ -342,7 +342,7 @@ mod tests {
         status: u16,
         head: String,
         body: Vec<u8>,
-        /// What the pod printed for it.
+        /// The line that the pod printed for it.
         line: String,
     }
 

@@ -1,7 +1,8 @@
-//! The process from its start to its readiness: load, resolve, bind, start the workers, say so. Then the control loop has it.
+//! The process from its start to its readiness: load, resolve, bind, start the workers, report readiness. Then the control loop
+//! takes over.
 //!
-//! It knows threads, sockets to listen on and signals. It does not know HTTP, what a worker does with its connections,
-//! or how to end the process: `main` does that with the ending returned here.
+//! The room knows threads, sockets to listen on and signals. It does not know HTTP, a worker's use of its connections, or how
+//! to end the process: `main` does that with the ending returned here.
 
 mod threads;
 mod control_loop;
@@ -76,13 +77,13 @@ pub enum Ending {
     Drained,
     /// Asked a second time while it drained.
     Hurried,
-    /// A worker, or the sample services, died or hung. Its listener may still take connections that nobody will ever
-    /// answer (a dead runtime keeps its sockets), so only a new process helps.
+    /// A worker, or the sample services, died or hung. Its listener may still take connections that are never answered (a dead
+    /// runtime keeps its sockets), so only a new process helps.
     Broken,
 }
 
-/// Serves until told to stop; with `watched`, by what its files say whenever they change. An error is why nothing was
-/// served. `privileges` is what [`privileges::give_up`] left, for the banner.
+/// Serves until told to stop; with `watched`, also by changed files. An error is why the gateway does not serve. `privileges`
+/// is the result of [`privileges::give_up`], for the banner.
 pub(crate) fn serve(
     source: &Source,
     watched: bool,
@@ -251,7 +252,7 @@ pub(crate) fn serve(
     };
     observer.join();
     keeper.end(is_followed);
-    // The system's look-up of a name may take as long as it likes: nobody waits for its answer any more.
+    // The system's look-up of a name may take any time: its answer is not needed any more.
     runtime.shutdown_background();
     ending
 }
@@ -264,7 +265,7 @@ async fn follow(cluster: &Cluster, is_successor: bool) -> Result<mpsc::Receiver<
     cluster.begin(told, first_max).await.map(|()| heard).map_err(nowhere)
 }
 
-/// Does what belongs to the start, unless somebody ends it meanwhile.
+/// Runs a part of the start, unless a signal ends it meanwhile.
 async fn unless_stopped<T>(
     signals: &mut Signals,
     start: impl Future<Output = Result<T, Vec<Problem>>>,
@@ -278,7 +279,7 @@ async fn unless_stopped<T>(
     }
 }
 
-/// Where the upstreams are, and who follows them. The checks begin with the runtime's next turn.
+/// Finds the addresses of the upstreams, and starts to follow them. The checks begin with the runtime's next turn.
 async fn locate(
     store: &ConfigStore,
     tls: &Tls,

@@ -21,11 +21,11 @@ pub struct Tunnels {
     open: RefCell<Slab<Rc<Life>>>,
 }
 
-/// One tunnel that may be; free again when dropped.
+/// A permit for a tunnel; free again when dropped.
 #[derive(Debug)]
 pub struct Permit(Rc<Tunnels>);
 
-/// One tunnel that is. However it ends, it is counted when dropped.
+/// An open tunnel. However it ends, it is counted when dropped.
 #[derive(Debug)]
 pub struct Open {
     permit: Permit,
@@ -44,7 +44,7 @@ struct Life {
     idle: Millis,
     /// When something last moved, in the worker's milliseconds.
     moved_ms: Cell<u64>,
-    /// It is told to end.
+    /// Set once the tunnel is told to end.
     told: Cell<Option<TunnelEnd>>,
     waker: Cell<Option<Waker>>,
 }
@@ -92,7 +92,7 @@ impl Tunnels {
     }
 
     fn end(&self, why: TunnelEnd, which: impl Fn(&Life) -> bool) {
-        // Nothing that is woken runs before this has returned.
+        // No woken task runs before this has returned.
         for (_, life) in &*self.open.borrow() {
             if life.told.get().is_none() && which(life) {
                 life.told.set(Some(why));
@@ -162,7 +162,7 @@ impl Open {
         Poll::Pending
     }
 
-    /// It is over.
+    /// Notes the end of the tunnel.
     pub fn ended(&self, how: TunnelEnd) {
         self.end.set(how);
     }

@@ -1,9 +1,9 @@
-//! Text of peers and strangers as it may be shown: nothing in it moves a terminal's cursor, ends a line or turns the direction
-//! of what stands behind it. Pure; what is shown where is not its business.
+//! Text of peers and strangers as it may be shown: without characters that move a terminal's cursor, end a line or turn the
+//! direction of later text. Pure; the places where it is shown are not known here.
 
 use std::borrow::Cow;
 
-/// Escapes what is not to be seen as JSON does, so that a text within quotes stays the same text to whoever reads JSON.
+/// Escapes hidden characters as JSON does, so that a text within quotes stays the same text to a reader of JSON.
 pub fn visible(text: &str) -> Cow<'_, str> {
     escaped(text, is_hidden)
 }

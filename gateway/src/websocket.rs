@@ -22,7 +22,7 @@ pub fn key(random: &Random) -> [u8; 24] {
     in_base64(&[one, other].concat())
 }
 
-/// `N` letters are what so many bytes come to.
+/// The bytes in base64, whose length is `N`.
 fn in_base64<const N: usize>(bytes: &[u8]) -> [u8; N] {
     let mut text = [b'='; N];
     let written = STANDARD.encode_slice(bytes, &mut text);

@@ -1,4 +1,4 @@
-//! One core: a runtime and everything it owns. The only file that knits rooms together.
+//! A worker: one core's runtime and everything it owns. The only file that knits rooms together.
 
 mod heartbeat;
 mod lanes;
@@ -33,7 +33,7 @@ pub struct Setup {
     pub worker_config: WorkerConfig,
     /// Where the next configuration is left.
     pub updates: Arc<Updates>,
-    /// One byte per command: see [`Command`].
+    /// Commands, one byte each: see [`Command`].
     pub control: UnixStream,
     pub shard: Arc<Shard>,
     /// Where records of exchanges go.
@@ -81,11 +81,11 @@ impl Updates {
 pub enum Command {
     /// Accept: every worker can.
     Begin = b'b',
-    /// Stop accepting, finish what is open, ship the rings, then return; give up at the configured deadline.
+    /// Stop accepting, finish open exchanges, ship the rings, then return; give up at the configured deadline.
     Drain = b'd',
     /// The same, but the listening sockets are another process's now: stop accepting and leave them open.
     HandOver = b'h',
-    /// Serve by what was left in [`Updates`].
+    /// Serve by the configuration that was left in [`Updates`].
     Reload = b'r',
 }
 
@@ -201,7 +201,7 @@ async fn drain(cx: &Rc<Context>, lanes: &Lanes, closing: Vec<Weak<Listener>>) {
     while cx.now_us() < deadline_us {
         let are_closed = closing.iter().all(|listener| listener.strong_count() == 0);
         if are_closed && !std::mem::replace(&mut were_closed, are_closed) {
-            // Those taken from a queue last are idle too.
+            // Connections that were accepted last are idle too.
             cx.sweeper.shorten_idle(Millis(DRAIN_IDLE_MS), None);
         }
         if are_closed && cx.shard.connections_active.get() == 0 {

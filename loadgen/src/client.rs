@@ -29,7 +29,7 @@ impl Client {
         Self { addr, timeout, stream: None }
     }
 
-    /// One request and its answer. After an error the next request gets a new connection.
+    /// Sends a request and reads its answer. After an error the next request gets a new connection.
     pub fn exchange(&mut self, request: &[u8], to_head: bool) -> io::Result<Reply> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
@@ -95,7 +95,7 @@ fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<usize> 
     Ok(count)
 }
 
-/// One errand: any status but 2xx is an error that shows the answer.
+/// Sends one request: any status but 2xx is an error that shows the answer.
 pub fn errand(method: &str, url: &Url, body: &str) -> anyhow::Result<String> {
     let request = format!(
         "{method} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",

@@ -17,7 +17,7 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     String::from_utf8(read(path)?).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
 }
 
-/// Everything up to the end of `from`, which must come before `bytes_max`. What came before an error stays in `bytes`.
+/// Reads everything up to the end of `from`, which must come before `bytes_max`. Bytes before an error stay in `bytes`.
 pub fn append(from: impl Read, bytes_max: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
     from.take(bytes_max + 1).read_to_end(bytes)?;
     if bytes.len() as u64 > bytes_max {

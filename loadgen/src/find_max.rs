@@ -50,11 +50,11 @@ pub enum Step {
 /// The highest rate that held, and the lowest that did not, with why.
 pub type Bracket = (Option<f64>, Option<(f64, Step)>);
 
-/// At a quarter of the rate a generator that is itself the limit is late by less than this share of what it was before.
+/// If the generator itself is the limit, its lag at a quarter of the rate is less than this share of that before.
 const LAG_SHARE_MAX: f64 = 0.75;
 
-/// Doubles until a step does not hold, then halves the gap. It ends where the generator is late whatever the rate: asking less is
-/// no way to find out anything then. Pure: `try_rate` does the work.
+/// Doubles until a step does not hold, then halves the gap. Ends where the generator is late at any rate: lower rates prove
+/// nothing then. Pure: `try_rate` does the work.
 pub fn search(
     start: f64,
     limit: f64,
@@ -199,7 +199,7 @@ mod tests {
         });
         assert_eq!(asked, [1000.0, 250.0]);
         assert!(matches!(found, Ok((None, Some((_, Step::Saturated { .. }))))), "{found:?}");
-        // Late by what it sends: below a hundred a second it keeps up.
+        // The lag comes from its own sending: below a hundred a second it keeps up.
         let found = search(6400.0, 1e6, 0.05, |rate| {
             Ok(Some(if rate <= 100.0 { Step::Holds } else { Step::Saturated { lag_us: rate } }))
         });

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-/// One message with its prefix, not compressed.
+/// A message with its prefix, not compressed.
 pub fn frame(message: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(message.len() + 5);
     out.push(0);

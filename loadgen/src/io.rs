@@ -104,12 +104,12 @@ pub async fn sleep(duration: Duration) {
     monoio::time::sleep(duration).await;
 }
 
-/// The result, or `TimedOut`; what was being done is then dropped, and its connection with it.
+/// The result, or `TimedOut`; the action is then dropped, and its connection with it.
 pub async fn within<T>(limit: Duration, action: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     monoio::time::timeout(limit, action).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// One TCP stream with what the rooms do to it.
+/// A TCP stream, with the operations that the rooms need.
 pub struct Stream {
     inner: TcpStream,
 }
@@ -175,7 +175,7 @@ impl WriteHalf {
     }
 }
 
-/// Reads up to `bytes_max` behind what is in `buffer`.
+/// Reads up to `bytes_max` behind the bytes in `buffer`.
 async fn fill(from: &mut impl AsyncReadRent, buffer: &mut Buffer, bytes_max: usize) -> io::Result<usize> {
     buffer.make_room();
     let (storage, end) = (std::mem::take(&mut buffer.storage), buffer.end);
@@ -202,7 +202,7 @@ async fn write_all(to: &mut impl AsyncWriteRent, mut bytes: Bytes) -> io::Result
     Ok(())
 }
 
-/// Read memory of one connection: `storage[start..end]` is what was read and not yet used.
+/// Read memory of one connection: `storage[start..end]` was read and not yet used.
 pub struct Buffer {
     storage: Box<[u8]>,
     start: usize,
@@ -241,7 +241,7 @@ impl Buffer {
         (self.start, self.end) = (0, 0);
     }
 
-    /// Gives the memory a new size, keeping the bytes; never below what they need.
+    /// Gives the memory a new size, keeping the bytes; never less than they need.
     pub fn resize(&mut self, capacity: usize) {
         if capacity != self.storage.len() && capacity >= self.len() {
             let mut storage = vec![0; capacity].into_boxed_slice();
@@ -256,7 +256,7 @@ impl Buffer {
         self.len() == self.storage.len()
     }
 
-    /// Appends what `read` puts into the free room, at most so much of it.
+    /// Appends the bytes that `read` puts into the free room, at most so many.
     pub fn fill_with(
         &mut self,
         bytes_max: usize,
@@ -493,7 +493,7 @@ mod tests {
         let late = run(|| async {
             let Ok(alarm) = Alarm::start() else { return Duration::MAX };
             let mut least = Duration::MAX;
-            // Other work on the machine can only delay it: one undisturbed try shows what it is.
+            // Other work on the machine can only delay it: one undisturbed try is the proof.
             for _ in 0..20 {
                 let order = Rc::new(RefCell::new(Vec::new()));
                 let start = Instant::now();

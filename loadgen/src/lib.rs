@@ -1,5 +1,5 @@
-//! loadgen: open-loop HTTP load with a verdict on itself, an origin that can be broken on demand, and proof of what a
-//! mirroring gateway delivered.
+//! loadgen: open-loop HTTP load with a verdict on itself, an origin that can be broken on demand, and proof of the copies that
+//! a mirroring gateway delivered.
 
 pub mod cli;
 pub mod args;

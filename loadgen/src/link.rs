@@ -1,5 +1,5 @@
-//! One connection that may be covered by TLS: bytes leave by plain calls that never wait, whoever makes them; one owner
-//! reads. Knows nothing of HTTP.
+//! A connection that may be covered by TLS: bytes leave by plain calls that never wait, from any caller; one owner reads. Knows
+//! nothing of HTTP.
 //!
 //! Bytes that do not leave at once are queued here and written by a task of its own, so that records stay in their order.
 
@@ -20,12 +20,12 @@ const INCOMING_BYTES: usize = 32 * 1024;
 /// Queued bytes above this mean that the peer does not read: `is_full`.
 const QUEUE_BYTES_MAX: usize = 256 * 1024;
 
-/// The writing side, shared by all who write.
+/// The writing side, shared by all writers.
 pub struct Link {
     fd: RawFd,
     session: RefCell<Option<Box<Connection>>>,
     queue: RefCell<Vec<u8>>,
-    /// Given to the task that writes what did not leave at once.
+    /// Given to the task that writes the bytes which did not leave at once.
     writer: RefCell<Option<WriteHalf>>,
     is_broken: Cell<bool>,
     bytes_in: Cell<u64>,
@@ -144,7 +144,7 @@ impl Link {
         (self.bytes_in.take(), self.bytes_out.take())
     }
 
-    /// Seals `bytes` behind what is queued. `flush` lets them leave.
+    /// Seals `bytes` behind the queued ones. `flush` lets them leave.
     pub fn push(&self, bytes: &[u8]) -> io::Result<()> {
         if self.is_broken.get() {
             return Err(ErrorKind::BrokenPipe.into());
@@ -156,7 +156,7 @@ impl Link {
         Ok(())
     }
 
-    /// Sends what can leave without waiting; a task sees to the rest.
+    /// Sends the bytes that can leave without waiting; a task sees to the rest.
     pub fn flush(self: &Rc<Self>) {
         let mut queue = self.queue.borrow_mut();
         if let Some(session) = self.session.borrow_mut().as_mut() {
@@ -228,7 +228,7 @@ impl Link {
         .await
     }
 
-    /// The orderly end of what we send: close_notify under TLS.
+    /// Ends our direction in order: close_notify under TLS.
     pub fn say_goodbye(self: &Rc<Self>) {
         if let Some(session) = self.session.borrow_mut().as_mut() {
             session.send_close_notify();

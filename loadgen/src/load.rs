@@ -201,8 +201,8 @@ fn write(output: &OutputArgs, document: &Document) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A run without one whole answer failed: what is cut, malformed or followed by what nobody asked for is none. Figures of a
-/// saturated generator prove nothing, also no assertion.
+/// The exit code. A run without one whole answer failed: an answer that is cut, malformed or followed by stray bytes is not
+/// whole. Figures of a saturated generator prove nothing, not even a failed assertion.
 pub fn exit(document: &Document, judged: &[Judged]) -> Exit {
     if document.whole_answers() == 0 {
         Exit::Failed

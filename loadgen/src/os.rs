@@ -62,7 +62,7 @@ pub fn reset_on_close(fd: RawFd) {
     let _ = socket2::SockRef::from(&fd).set_linger(Some(Duration::ZERO));
 }
 
-/// Sends what fits without waiting, whatever the socket's own blocking mode is.
+/// Sends as many bytes as fit without waiting, whatever the socket's own blocking mode is.
 pub fn send_now(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: pointer and length come from one live slice, which the kernel only reads.
@@ -103,7 +103,7 @@ impl Timer {
     /// programs the hardware.
     pub fn clear(fd: RawFd) {
         let mut count = [0u8; 8];
-        // SAFETY: the buffer is writable and eight bytes long, which is what a timer descriptor gives.
+        // SAFETY: the buffer is writable and eight bytes long, as many as a timer descriptor gives.
         unsafe { libc::read(fd, count.as_mut_ptr().cast(), count.len()) };
     }
 

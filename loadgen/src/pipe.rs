@@ -35,7 +35,7 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// `buffer`: what was read already.
+    /// `buffer`: bytes that were read already.
     pub fn new(duplex: Duplex, mut buffer: Buffer) -> Self {
         buffer.resize(buffer.capacity().max(BUFFER_BYTES));
         Self { link: duplex.link.clone(), state: State::Ready(Reader { duplex, buffer }) }

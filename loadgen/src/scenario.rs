@@ -119,7 +119,7 @@ struct Timed {
     fault: String,
 }
 
-/// One phase, ready to run.
+/// A phase, ready to run.
 struct Ready {
     name: String,
     options: Options,
@@ -204,7 +204,7 @@ impl File {
                 connections: phase.connections.unwrap_or(target.connections),
                 threads: target.threads.unwrap_or_else(crate::threads_default),
                 timeout,
-                // The next phase begins on time: what is left then is `unsent` or `unfinished`, and counted.
+                // The next phase begins on time: the rest is then `unsent` or `unfinished`, and counted.
                 drain: timeout.min(Duration::from_secs(2)),
                 keep_alive: target.keep_alive,
                 http2: target.http2_streams,
@@ -336,7 +336,7 @@ fn run_phase(
             observers.push(Box::new(Progress::new(phase.options.duration)));
         }
         let result = run::execute(&phase.options, mix, &mut All(observers), interrupted);
-        // A phase without its fault proves nothing of what it is about.
+        // A phase without its fault proves nothing.
         switching.join().map_err(|_| anyhow!("the thread that switches faults died"))??;
         result
     })

@@ -10,7 +10,7 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The key of every handshake of ours: it proves understanding and is no secret.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-/// The mask of every frame of ours. Unlike a browser's it need not be unforeseeable: nobody else chooses what we send.
+/// The mask of every frame of ours. Unlike a browser's it need not be unforeseeable: the program itself chooses the payloads.
 const MASK: [u8; 4] = [0x5b, 0x1e, 0xc7, 0x92];
 
 /// Longer messages are refused, so that a typing error or a peer cannot fill the memory.
@@ -60,7 +60,7 @@ pub enum Role {
     Server,
 }
 
-/// One whole frame.
+/// A whole frame.
 pub fn frame(role: Role, opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(payload.len() + 14);
     out.push(0x80 | opcode.number());
@@ -97,7 +97,7 @@ pub struct Whole {
     pub opcode: Opcode,
 }
 
-/// Reads what the other role sends, however its bytes are cut.
+/// Reads the other role's frames, however their bytes are cut.
 #[derive(Debug)]
 pub struct Frames {
     of: Role,

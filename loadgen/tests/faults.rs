@@ -23,7 +23,7 @@ fn ask(stream: &mut TcpStream) {
     stream.write_all(b"GET /?size=1000 HTTP/1.1\r\nHost: x\r\n\r\n").expect("the request is written");
 }
 
-/// Connects, asks and reads what comes until `enough` bytes, the end, an error or silence.
+/// Connects, asks and reads until `enough` bytes, the end, an error or silence.
 fn answer(server: &Server, name: &str, enough: usize, patience: Duration) -> (Vec<u8>, Option<ErrorKind>) {
     answer_until(server, name, |got| got.len() >= enough, patience)
 }

@@ -1,4 +1,4 @@
-//! `loadgen` over HTTP/2 from outside: do its figures say what happened on every stream?
+//! `loadgen` over HTTP/2 from outside: do its figures agree with every stream?
 
 mod common;
 

@@ -350,7 +350,7 @@ fn verify_proves_an_honest_gateway_and_measures_the_lag() {
     assert_eq!(document["sinks"][1]["account"]["exact"], 400);
 }
 
-/// An admin address whose counters are what `text` says, first all zero and from the second reading on as given.
+/// An admin address whose counters are all zero at first, and `sent` from the second reading on.
 fn admin(sent: u64) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let addr = listener.local_addr().expect("an address");

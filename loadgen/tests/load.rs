@@ -1,4 +1,4 @@
-//! `loadgen run` from outside: do its figures say what happened?
+//! `loadgen run` from outside: do its figures agree with the server's?
 
 mod common;
 
@@ -152,8 +152,8 @@ fn pacing_ns() -> (u64, u64) {
 
 #[test]
 fn requests_arrive_at_the_server_as_the_schedule_says() {
-    // Other work on the machine can only disturb the pacing: one undisturbed try within a minute shows what it is.
-    // Sent once per millisecond, two at a time, half of the gaps would be near zero.
+    // Other work on the machine can only disturb the pacing: one undisturbed try within a minute is the proof. Sent once per
+    // millisecond, two at a time, half of the gaps would be near zero.
     let (mut tries, began) = (Vec::new(), Instant::now());
     loop {
         let (distance, gap) = pacing_ns();

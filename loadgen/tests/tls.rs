@@ -1,4 +1,4 @@
-//! `loadgen` over TLS from outside: are handshakes counted as what they were, and is a bad origin told from a good one?
+//! `loadgen` over TLS from outside: are handshakes counted by their kind, and is a bad origin told from a good one?
 
 mod common;
 

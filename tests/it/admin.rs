@@ -1,4 +1,4 @@
-//! The admin listener among strangers: who is told what, and who can keep it from others.
+//! The admin listener among strangers: the pages that each client may read, and the clients that can block it for others.
 
 use serde_json::{Value, json};
 use tests::{Client, Gateway, Origin, PATIENCE, Setup};
@@ -100,7 +100,7 @@ fn what_header_edits_set_is_shown_to_who_may_change_it_and_to_nobody_else() {
         assert_eq!(told.matches("S3CRET").count(), shown, "{lines:?}: {told}");
         assert_eq!(told.matches("[masked: ").count(), 6 - shown, "{lines:?}: {told}");
         if gateway.admin_with("GET", "/diffs", &bearer, "").status == 200 && shown == 0 {
-            // Whoever puts back what they were shown would set every header to the mask.
+            // A client that puts the shown text back would set every header to the mask.
             let answer = gateway.admin_with("PUT", "/config", &bearer, &told);
             assert_eq!(answer.status, 422, "{}", answer.text());
             assert!(answer.text().contains("is masked"), "{}", answer.text());

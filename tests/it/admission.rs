@@ -30,7 +30,7 @@ fn more_requests_at_once_than_agreed_are_answered_503_and_copies_are_given_up_be
             client
         })
         .collect();
-    // One too many, answered at once, on a connection that goes on.
+    // A request too many, answered at once, on a connection that goes on.
     let mut late = gateway.client();
     assert_eq!([late.ask(GET).status, late.ask(GET).status], [503, 503]);
     assert_eq!(rejected(&gateway, "exchanges"), 2);
@@ -39,7 +39,7 @@ fn more_requests_at_once_than_agreed_are_answered_503_and_copies_are_given_up_be
     eventually("all are over", || gateway.metrics().sum("umbra_exchanges_active", &[]) == 0);
     assert_eq!(late.ask(GET).text(), "v1");
     let metrics = gateway.settled("v2");
-    // The fourth was beyond three quarters; those that were refused were nobody's to copy.
+    // The fourth was beyond three quarters; refused requests are not copied.
     assert_eq!(metrics.mirror_by("v2", "dropped_total", "reason", "exchanges"), 1, "{}", metrics.text());
     assert_eq!((metrics.mirror("v2", "eligible_total"), v2.wait_for(4).len()), (5, 4));
 }
@@ -58,7 +58,7 @@ fn more_requests_a_second_than_agreed_are_answered_503_and_the_connection_goes_o
     let served = statuses.iter().filter(|status| **status == 200).count();
     assert_eq!(statuses.iter().filter(|status| **status == 503).count(), 200 - served);
     assert_eq!(rejected(&gateway, "request_rate"), 200 - served as i64);
-    // What two ticks bring at once, and a fiftieth of a second for each more; a tick may be late.
+    // As many as two ticks bring at once, and a fiftieth of a second for each more; a tick may be late.
     let most = 10.0 + 50.0 * (passed + 0.5);
     assert!(served >= 10 && served as f64 <= most, "{served} in {passed} s");
     assert_eq!(v1.count(), served);
@@ -90,7 +90,7 @@ fn whoever_is_refused_gives_its_place_back_before_it_lingers() {
     let gateway = Setup::to(&[Origin::refusing()]).with("[limits]\nexchanges_max = 2").start();
     let mut clients: Vec<Client> = (0..8).map(|_| gateway.client()).collect();
     let asked = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-    // None of them closes: each connection lingers for a second.
+    // No client closes: each connection lingers for a second.
     for client in &mut clients {
         assert_eq!(client.send(asked).response().status, 503);
     }

@@ -1,4 +1,4 @@
-//! What an attacker tried and what must come of it, where no other promise's file has it.
+//! Attacks that were tried, and their required outcomes, where no other promise's file has them.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -75,7 +75,7 @@ fn evidence_takes_the_place_of_no_pipe_and_no_device() {
     assert!(std::os::unix::fs::FileTypeExt::is_fifo(&facts.file_type()));
 }
 
-/// Serves calls in order: what `answer` sends to one of a stream with this path and time.
+/// Serves calls in order, by the answer that `answer` sends for a stream, its path and its time.
 fn server(
     settings: &'static [(u16, u32)],
     answer: impl Fn(&mut Raw, u32, &str, &str) + Send + Sync + 'static,
@@ -135,7 +135,7 @@ fn left_out(gateway: &Gateway, reason: &str) -> i64 {
 fn a_copy_that_was_left_less_time_than_its_original_speaks_against_no_version() {
     let (gate, told) = (Gate::closed(), Arc::new(AtomicU64::new(0)));
     let (held, heard) = (Arc::clone(&gate), Arc::clone(&told));
-    // One call at a time. The second waits for the first, and then has what is left of its time, which this server takes.
+    // One call at a time. The second waits for the first, and then has the rest of its time, which this server takes.
     let v2 = server(&[(3, 1)], move |raw, stream, _, timeout| {
         if timeout.is_empty() {
             held.wait();
@@ -163,7 +163,7 @@ fn a_copy_that_was_left_less_time_than_its_original_speaks_against_no_version() 
     assert!(!diffs.contains("DEADLINE"), "{diffs}");
 }
 
-/// What it comes to where few pairs are enough, and what is said.
+/// The verdict where few pairs are enough, and its sentences.
 fn verdict(gateway: &Gateway) -> (String, String) {
     let policy = "samples_min = 5\nerror_percent_max = 50\nmismatch_percent_max = 50\ncontents = \"optional\"\n\
                   ignore_rules = [\"p50_ratio\", \"p99_ratio\"]\n";
@@ -299,8 +299,8 @@ fn a_server_that_pings_and_takes_no_answer_does_not_fill_the_load_generators_mem
     over.open();
 }
 
-/// Answers each request with a status that tells whose it is; on the first connection once with one too many, behind which its kernel
-/// holds back what comes until that is acknowledged.
+/// Answers each request with a status that tells whose it is; on the first connection once with one too many, behind which its
+/// kernel holds bytes back until that is acknowledged.
 fn holding_back(tcp: TcpStream, is_first: bool) {
     let mut lines = BufReader::new(tcp.try_clone().expect("a second descriptor")).lines();
     let mut out = tcp;

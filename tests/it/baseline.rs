@@ -1,4 +1,4 @@
-//! A baseline that is asked what is safe alone, and one that several mirrors share or do not.
+//! A baseline that gets safe requests alone, and one that several mirrors share or do not.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,5 @@
-//! The book's reference: its pages are made from what the gateway says of itself, and compared with it in every run.
-//! `cargo xtask reference` (`UMBRA_BOOK=write`) writes them anew.
+//! The book's reference: its pages are made from the gateway's own texts, and compared with them in every run. `cargo xtask
+//! reference` (`UMBRA_BOOK=write`) writes them anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -23,7 +23,7 @@ fn writes() -> bool {
     std::env::var_os("UMBRA_BOOK").is_some_and(|how| how == "write")
 }
 
-/// Compares a page with what it should be, or writes it.
+/// Compares a page with its wanted text, or writes it.
 #[track_caller]
 fn check(name: &str, text: &str) {
     if writes() {

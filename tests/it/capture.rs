@@ -1,5 +1,4 @@
-//! Captures: whole requests in files, from which they can be sent again; and what the disk does is nobody's business but the
-//! capture's.
+//! Captures: whole requests in files, from which they can be sent again; trouble with the disk is felt by the capture alone.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -86,7 +85,7 @@ fn loadgen() -> Command {
     Command::new(BINARY.get_or_init(|| built("loadgen")))
 }
 
-/// Of the capture, by what became of them.
+/// The capture's copies with this outcome.
 fn counted(gateway: &Gateway, outcome: &str) -> i64 {
     gateway.metrics().sum("umbra_capture_requests_total", &[&format!("outcome=\"{outcome}\"")])
 }

@@ -1,4 +1,5 @@
-//! Every change of the configuration or of a share is told: what, from, to, by whom, in the log and to whoever asks.
+//! Every change of the configuration or of a share is told, in the log and by the admin listener: key, old and new value,
+//! author.
 
 use serde_json::Value;
 use tests::{Gateway, Origin, Setup, eventually};
@@ -41,7 +42,7 @@ fn a_share_that_is_patched_is_told_with_both_values_and_whose_address_asked() {
     let address = told[0]["by"]["address"].as_str().expect("an address").to_owned();
     assert!(address.starts_with("127.0.0.1:"), "{address}");
     audited(&gateway, &format!("change 1 by {address}: route.all.mirrors.v2.percent: 40 → 2.5"));
-    // What was refused is told too.
+    // A refused change is told too.
     assert_eq!(gateway.admin("PATCH", "/mirrors/v2", r#"{"percent": -1}"#).status, 422);
     let told = changes(&gateway);
     assert!(told[1]["refused"].as_str().is_some_and(|why| why.contains("-1 is out of range")), "{told:?}");

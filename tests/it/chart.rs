@@ -1,4 +1,5 @@
-//! The chart: what it renders is taken by those who know Kubernetes, says what the gateway understands, and claims no more rights.
+//! The chart: its objects are valid to Kubernetes' own tools, configure the gateway correctly, and claim no more rights than
+//! needed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -35,7 +36,7 @@ fn arguments(all: &[Value]) -> Vec<String> {
     arguments.iter().map(|one| one.as_str().expect("a text").to_owned()).collect()
 }
 
-/// What the gateway reads.
+/// The settings that the gateway reads.
 fn settings(all: &[Value]) -> String {
     let is = |one: &&Value| one["metadata"]["name"] == "umbra-settings";
     let holder = all.iter().find(is).expect("the settings");
@@ -145,7 +146,7 @@ fn the_rights_are_those_of_the_manifest_and_no_others() {
     };
     assert_eq!(of_rights(&whole), of_rights(&manifest));
     assert!(of_rights(&manifest).len() > 4);
-    // Where namespaces are named, what is in namespaces is allowed in these alone.
+    // Where namespaces are named, rights on objects in namespaces are granted in these alone.
     let narrow = rendered(&["--set=watchNamespaces={shop,edge}"]);
     let bound = |name: &str| -> Vec<&str> {
         let of = narrow.iter().filter(|one| one["roleRef"]["name"] == name);
@@ -153,7 +154,7 @@ fn the_rights_are_those_of_the_manifest_and_no_others() {
     };
     assert_eq!((bound("umbra"), bound("umbra-cluster")), (vec!["shop", "edge"], vec!["everywhere"]));
     assert!(arguments(&narrow).contains(&"--namespace=edge".to_owned()));
-    // Nobody but the gateway has a token, and it has none that stays.
+    // Only the gateway has a token, and it has none that stays.
     let pod = &find(&whole, "Deployment", "umbra")["spec"]["template"]["spec"];
     assert_eq!(pod["automountServiceAccountToken"], false);
     assert_eq!(
@@ -226,7 +227,7 @@ fn its_settings_and_arguments_are_what_the_gateway_understands() {
         let cluster = ClusterStage::new();
         let mut command = Command::new(binary());
         command.arg("check").env("KUBECONFIG", cluster.api.kubeconfig());
-        // Those of serving alone are clap's to know: `check` has all the others.
+        // Options of serving alone are clap's to check: `check` has all the others.
         let ours = |one: &String| !one.starts_with("--log") && !one.starts_with("--config");
         let arguments: Vec<String> = arguments(&all).into_iter().filter(ours).collect();
         let output =
@@ -298,7 +299,7 @@ fn rules_and_dashboard_are_those_of_the_repository() {
     assert_eq!(serde_json::from_str::<Value>(placed).expect("JSON"), dashboard);
 }
 
-/// Documents of a text, without what is Helm's.
+/// Documents of a text, without Helm's own lines.
 fn documents(text: &str) -> Vec<String> {
     let is_ours =
         |line: &&str| !["helm.sh/", "managed-by:", "# Source:"].iter().any(|word| line.contains(word));

@@ -1,4 +1,4 @@
-//! What the commands print that ask a running gateway: figures of it, and words of strangers as text.
+//! Output of the commands that ask a running gateway: its figures, and strangers' words as harmless text.
 
 use std::process::Command;
 

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use tests::{Client, Gateway, Origin, Process};
 
-/// What a sound file ends with; the rows put their faults before it.
+/// The end of a sound file; the rows put their faults before it.
 const SOUND: &str = "[upstream.v1]\nendpoints = [\"127.0.0.1:9001\"]\n[[route]]\nprimary = \"v1\"\n";
 
 /// Writes `text` to a file called gateway.toml and runs the gateway on it.

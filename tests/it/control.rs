@@ -1,4 +1,4 @@
-//! The control loop hears signals and probes whatever it is given: configurations that take long, files that never end.
+//! The control loop answers signals and probes at all times: with configurations that take long, and files that never end.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

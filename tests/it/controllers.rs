@@ -1,5 +1,5 @@
-//! Rollout controllers and the verdict: what `docs/src/rollouts.md` tells an operator to write is read from there and done
-//! as Argo Rollouts and Flagger do it.
+//! Rollout controllers and the verdict: the settings that `docs/src/rollouts.md` tells an operator to write are read from there
+//! and used as Argo Rollouts and Flagger use them.
 
 use std::fs;
 use std::path::Path;
@@ -45,7 +45,7 @@ fn value(yaml: &str, key: &str) -> String {
     all[0].clone()
 }
 
-/// What a URL of the document asks for.
+/// The path of a URL of the document.
 fn target(url: &str) -> String {
     let target =
         url.strip_prefix("http://umbra.gateway:9901").expect("the admin listener's name in the document");
@@ -66,7 +66,7 @@ fn asked(code: &'static str, n: usize) -> (Gateway, Origin, Origin) {
     (gateway, v1, v2)
 }
 
-/// Which of the conditions `result == 'word'` hold, as Argo Rollouts takes them.
+/// The condition `result == 'word'` that holds, as Argo Rollouts evaluates them.
 fn phase(yaml: &str, result: &str) -> &'static str {
     let holds = |key: &str| {
         let condition = value(yaml, key);
@@ -95,7 +95,7 @@ fn argos_web_metric_reads_the_verdict_as_the_document_says() {
         let result = told[key].as_str().expect("a word");
         assert_eq!(phase(&template, result), wanted, "{told:#}");
     }
-    // What the gateway's own tests promote by; here it is only said what Argo makes of the word.
+    // The gateway's own tests show when it promotes; here only Argo's reading of the word matters.
     assert_eq!(phase(&template, "promote"), "Successful");
 }
 

@@ -1,4 +1,4 @@
-//! Rollout controllers in a cluster: each step of theirs as they write it, and what traffic and copies arrive of it.
+//! Rollout controllers in a cluster: each step as they write it, and the traffic and copies that arrive.
 
 use serde_json::{Value, json};
 use tests::cluster::{PATIENCE, Replica};
@@ -7,7 +7,7 @@ use tests::{ClusterStage, Origin, eventually_within};
 /// Requests of one look: enough that a share of a fifth is told from a half.
 const LOOK: usize = 200;
 
-/// What arrives of some requests: at the stable version, at the canary, and as copies at the canary.
+/// The requests that arrive of some: at the stable version, at the canary, and as copies at the canary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Arrived {
     stable: usize,
@@ -43,8 +43,8 @@ impl Rollout {
         Arrived { stable, canary, copies }
     }
 
-    /// Sends so many requests on one connection, each of which is answered, and returns what arrived of them once their copies
-    /// have ended.
+    /// Sends so many requests on one connection, each of which is answered, and returns the arrivals once their copies have
+    /// ended.
     fn look(&self, path: &str, count: usize) -> Arrived {
         let before = self.arrived();
         let mut client = tests::Client::connect(self.gateway.address);
@@ -156,7 +156,7 @@ fn argos_steps_on_a_virtual_service_move_traffic_and_copies() {
         });
         rollout.serves(&format!("setWeight {weight}"), "/", weight, 0);
     }
-    // Promoted: what was the canary is stable, by the labels of the subset and by the weights.
+    // Promoted: the former canary is stable, by the labels of the subset and by the weights.
     rollout.update("DestinationRule", "shop", |rule| {
         rule["spec"]["subsets"][0]["labels"]["rollouts-pod-template-hash"] = "bbb".into();
     });

@@ -1,8 +1,8 @@
-//! Whole conversations in which everybody is an adversary: clients, primary and mirror, all of them drawn from one seed.
+//! Whole conversations of adversaries: clients, primary and mirror, all of them drawn from one seed.
 //!
-//! What must hold whatever they do: nothing malformed on an upstream's wire, no client is told another's answer, the
-//! ledger balances, nothing leaks, nothing panics. `UMBRA_FUZZ_SEED` brings a run back as far as the kernel's timing
-//! allows; `UMBRA_FUZZ_SECONDS` makes it longer than its 4 seconds.
+//! Whatever they do: nothing malformed is on an upstream's wire, no client is told another's answer, the ledger balances,
+//! nothing leaks, nothing panics. `UMBRA_FUZZ_SEED` brings a run back as far as the kernel's timing allows;
+//! `UMBRA_FUZZ_SECONDS` makes it longer than its 4 seconds.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::TcpStream;
@@ -83,8 +83,8 @@ fn answer(dice: &mut Dice, request: &Request, stream: &mut TcpStream) -> After {
     };
     let bytes = if is_head { format!("{head}Content-Length: {}\r\n\r\n", content.len()) } else { bytes };
     let after = if is_head { After::Keep } else { after };
-    // An answer nobody asked for comes with the one before it. One that came a moment later, when the connection's next
-    // request is on its way, would be that request's answer to any HTTP/1.1 client there is.
+    // A stray answer comes with the one before it. If it came a moment later, when the connection's next request is on its way,
+    // it would be that request's answer to any HTTP/1.1 client there is.
     let cut = if bytes.contains("stray") { bytes.len() } else { dice.below(bytes.len() + 1) };
     let gone = write(stream, &bytes.as_bytes()[..cut]);
     if dice.below(4) == 0 {
@@ -117,7 +117,7 @@ fn adversary(seed: u64) -> Origin {
     })
 }
 
-/// One request, sound or not; `sound` says that it has to be answered and by whom.
+/// A request, sound or not; `sound` says that it has to be answered and by whom.
 fn request(dice: &mut Dice, id: &str) -> (Vec<u8>, bool, bool) {
     let content = "c".repeat(dice.one(&[0, 1, 10, 5000, 70_000]));
     let sized = format!("Content-Length: {}\r\n\r\n{content}", content.len());
@@ -143,7 +143,7 @@ fn request(dice: &mut Dice, id: &str) -> (Vec<u8>, bool, bool) {
     (text.into(), false, false)
 }
 
-/// One client's connection: some requests, often pipelined, often broken off. Returns how many answers it read.
+/// A client's connection: some requests, often pipelined, often broken off. Returns the number of answers it read.
 fn converse(gateway: &Gateway, dice: &mut Dice, name: &str) -> usize {
     let mut client: Client = gateway.client();
     let (mut wire, mut expected) = (Vec::new(), Vec::new());
@@ -252,7 +252,7 @@ fn converse_with_everybody(driver: &str) {
             "the {name} was sent what no request can start with"
         );
     }
-    // Kept connections to the primary and the mirror's shippers may stay; whoever asks for the metrics has one too.
+    // Kept connections to the primary and the mirror's shippers may stay; the client of the metrics has one too.
     eventually("descriptors are given back", || {
         let metrics = gateway.metrics();
         let kept = ["umbra_upstream_idle_connections", "umbra_mirror_connections"];

@@ -38,7 +38,7 @@ fn a_preflight_is_answered_here_and_what_follows_is_marked_and_copied() {
     assert_eq!(field(&served, "allow-origin"), "https://shop.a.example");
     assert_eq!(field(&served, "expose-headers"), "x-id");
     assert_eq!(served.field("vary"), Some("Origin"));
-    // Another page's browser is told nothing, and its preflight is v1's to answer.
+    // The browser of another page gets no CORS fields, and its preflight is v1's to answer.
     for (method, lines) in [("PUT", "Content-Length: 0\r\n"), ("OPTIONS", PREFLIGHT)] {
         let told = ask(&gateway, method, &format!("Origin: https://evil.example\r\n{lines}"));
         assert_eq!((told.status, told.text().as_str()), (200, "v1"));

@@ -1,5 +1,5 @@
-//! The dashboard in headless Chromium, before a gateway under traffic. What is promised stands in
-//! `tests/browser/dashboard.test.js`; here is what it needs.
+//! The dashboard in headless Chromium, before a gateway under traffic. The promises are in `tests/browser/dashboard.test.js`;
+//! here is the stage for them.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -24,7 +24,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
 }
 
-/// What `npm ci` installs by the lock file, once for all test processes: the folder that holds `node_modules`.
+/// The modules that `npm ci` installs by the lock file, once for all test processes: the folder that holds `node_modules`.
 fn modules() -> PathBuf {
     let (scripts, target) = (root().join("tests/browser"), root().join("target"));
     fs::create_dir_all(&target).expect("the target folder");
@@ -105,7 +105,7 @@ impl Drop for Traffic {
 const ROUTES: usize = 300;
 const FAILING: usize = 23;
 
-/// Three hundred routes with three mirrors each, one of which nobody reaches.
+/// Three hundred routes with three mirrors each, one of which is unreachable.
 fn wide(v1: &Origin, v2: &Origin, refusing: SocketAddr) -> String {
     let upstream = |name: &str, at: SocketAddr| format!("[upstream.{name}]\nendpoints = [\"{at}\"]\n");
     let head = "[workers]\ncount = 1\npin = false\n[[listener]]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n";

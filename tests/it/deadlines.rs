@@ -1,4 +1,4 @@
-//! Each side's time is its own: a deadline ends what is late, and nothing else, and blames nobody for another's slowness.
+//! Each side's time is its own: a deadline ends only the side that is late, and blames no side for another's slowness.
 
 use std::time::{Duration, Instant};
 
@@ -130,7 +130,7 @@ fn an_empty_line_is_no_request_and_keeps_no_connection_open() {
         client.send("\r\n");
         (0..8).for_each(|_| client.receive());
     }
-    // One before a request is passed over all the same, before each.
+    // An empty line before a request is passed over all the same, before each.
     let mut client = gateway.client();
     for _ in 0..3 {
         assert_eq!(client.ask(format!("\r\n{GET}")).text(), "v1");

@@ -1,4 +1,4 @@
-//! `gateway demo`: what the product is for, seen within a breath of its start.
+//! `gateway demo`: the product's purpose shows within a breath of its start.
 
 use std::process::Command;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a gateway runs as, and within: privileges it gives up, a user who has none, the profile of its container, its unit.
+//! The environment of a gateway: privileges it gives up, a user who has none, the profile of its container, its unit.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -44,7 +44,7 @@ fn may_nothing(process: &str) {
     }
     let gains = of_threads(process, "NoNewPrivs");
     assert!(gains.len() > 2 && gains.iter().all(|flag| flag == "1"), "{gains:?}");
-    // Whoever is not root could not take anything out of it, and has no use for it.
+    // A user other than root could not take a capability out of it, and has no use for it.
     for bound in of_threads(process, "CapBnd").iter().filter(|_| is_root()) {
         assert_eq!(u64::from_str_radix(bound, 16).expect("a set") & !LOW_PORTS, 0, "{bound}");
     }
@@ -115,7 +115,7 @@ fn a_user_without_any_privilege_can_run_it() {
         // Every other test is this one.
         return serves_its_life(&mut Command::new(binary()), folder.path(), "auto");
     }
-    // Where nobody may go, a build folder may lie.
+    // The build folder may be where the user may not go.
     let program = folder.path().join("gateway");
     fs::copy(binary(), &program).expect("a copy of the program");
     fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).expect("a folder for everybody");

@@ -1,5 +1,5 @@
-//! The rows of the matrix once more, through others: nginx and HAProxy as proxies, h11 and llhttp as parsers. Ours must
-//! agree with every row; what the others make of them is printed, for people to read (`bench/runs`, differential).
+//! The rows of the matrix once more, through others: nginx and HAProxy as proxies, h11 and llhttp as parsers. Ours must agree
+//! with every row; the others' results are printed, for people to read (`bench/runs`, differential).
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use tests::{After, Client, Origin, Process, Request, Response, Setup, eventually
 /// A proxy that says nothing for this long waits for more.
 const SILENCE: Duration = Duration::from_millis(400);
 
-/// Rows with more than one right outcome: not counted against those who chose another than ours.
+/// Rows with more than one right outcome: not counted against a peer that chose another than ours.
 const CHOICES: &[(&str, &str)] = &[
     ("R2", "a recipient may take LF for a line end (RFC 9112 §2.2)"),
     ("R4", "a recipient may take any white space for the space (RFC 9112 §3)"),
@@ -70,7 +70,7 @@ fn group(name: &str) -> String {
     if is_id { id[..1].to_owned() } else { "plain".to_owned() }
 }
 
-/// Somebody's score.
+/// The score of a peer.
 #[derive(Default)]
 struct Score {
     /// Rows with one right outcome: held, and all.
@@ -94,7 +94,7 @@ impl Score {
     }
 }
 
-/// One proxy in front of an origin of its own.
+/// A proxy in front of an origin of its own.
 struct Peer {
     name: &'static str,
     address: SocketAddr,
@@ -149,13 +149,13 @@ fn start(name: &'static str, origin: Origin) -> Peer {
     Peer { name, address, origin, _process: process }
 }
 
-/// One that nothing listens on just now: these peers cannot be asked to choose one themselves.
+/// A port that is free just now: these peers cannot be asked to choose one themselves.
 fn free_port() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     listener.local_addr().expect("its address")
 }
 
-/// What came back: answers, and how it ended.
+/// The peer's bytes: answers, and how the connection ended.
 struct Heard {
     answers: Vec<Response>,
     closed: bool,
@@ -224,7 +224,7 @@ fn request_row(peer: &Peer, row: &Row, each: fn(&Request) -> bool) -> Result<(),
             statuses(&heard)
         ));
     }
-    // What was refused is refused in words, by closing, or by waiting for what would make it whole: nobody else heard it.
+    // A refusal is in words, by closing, or by waiting for the rest of the request: the origin did not get it.
     if let Some(refusal) = heard.answers.get(served)
         && refusal.status < 400
     {

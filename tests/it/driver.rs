@@ -6,13 +6,13 @@ use std::process::{Command, Output};
 use tests::origin::write;
 use tests::{After, Gate, Gateway, Origin, Process, Setup, eventually};
 
-/// What the banner says of the workers.
+/// The banner's line on the workers.
 fn workers(stdout: &str) -> String {
     let lines = stdout.lines().filter_map(|line| line.trim_start().strip_prefix("workers"));
     lines.map(str::trim).collect::<Vec<_>>().join("; ")
 }
 
-/// Says 200 with what it was sent, in the order it came.
+/// Answers 200 with the request's content, in the order it came.
 fn echo() -> Origin {
     Origin::new(|request, stream| {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", request.body.len());
@@ -27,7 +27,7 @@ fn content(len: usize) -> Vec<u8> {
     (0..len).map(|n| (n * 31 % 251) as u8).collect()
 }
 
-/// What is promised, and a check of it on the driver named.
+/// A promise, and a check of it on the driver named.
 type Promise = (&'static str, fn(&str));
 
 /// Every driver must keep these.

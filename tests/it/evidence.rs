@@ -1,4 +1,5 @@
-//! What a verdict rests on outlives what it was counted by: a restart, a crash, a successor. And it begins anew where it must.
+//! The evidence of a verdict outlives the process that counted it: a restart, a crash, a successor. And it begins anew where it
+//! must.
 
 use std::fs;
 use std::path::Path;
@@ -49,7 +50,7 @@ fn verdict(gateway: &Gateway) -> Value {
     told["mirrors"][0].clone()
 }
 
-/// Waits until what is known now is in the file.
+/// Waits until the present evidence is in the file.
 fn kept(gateway: &Gateway, file: &Path, pairs: u64) {
     let needle = format!("[\"200\",\"200\",{pairs}]");
     eventually("it is kept", || fs::read_to_string(file).is_ok_and(|text| text.contains(&needle)));
@@ -207,7 +208,7 @@ fn another_version_in_the_configuration_begins_evidence_anew_and_the_same_does_n
     assert_eq!(verdict(&gateway)["versions"], serde_json::json!([null, "2"]));
 }
 
-/// What clients got of either arm, and fields of both sides, by name.
+/// The clients' figures of either arm, and fields of both sides, by name.
 fn told(gateway: &Gateway) -> (Value, Vec<(String, u64, u64)>) {
     let schema: Value = serde_json::from_str(&gateway.admin("GET", "/schema", "").text()).expect("JSON");
     let fields = schema["schemas"][0]["fields"].as_array().cloned().unwrap_or_default();

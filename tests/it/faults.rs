@@ -13,13 +13,13 @@ use tests::{Gateway, Origin};
 const EACH: u64 = 50;
 const ROUNDS_MAX: usize = 1_000;
 
-/// What v2 does otherwise: heads behind `HTTP/1.1 ` and contents. `NOISE` is 32 hex digits that are others in each response,
-/// `SECONDS` a time that goes on.
+/// A fault of v2: heads behind `HTTP/1.1 ` and contents. `NOISE` is 32 hex digits that are new in each response, `SECONDS` a
+/// time that goes on.
 struct Fault {
     name: &'static str,
     v1: (&'static str, &'static str),
     v2: (&'static str, &'static str),
-    /// One request in so many shows it.
+    /// The fault shows in one of so many requests.
     every: usize,
     /// Field and kind.
     named: &'static [(&'static str, &'static str)],
@@ -163,7 +163,7 @@ const FAULTS: [Fault; 44] = [
             &[("$.user", "changed")],
         ),
     ),
-    // What is noise may be wrong too.
+    // Noise may be wrong too.
     member(
         "milliseconds",
         r#"{"id":"NOISE","at":SECONDS}"#,
@@ -305,7 +305,7 @@ const FAULTS: [Fault; 44] = [
     ),
 ];
 
-/// Where v2 does nothing otherwise but what v1 does to itself.
+/// Services where v2 differs from v1 only as v1 differs from itself.
 const SOUND: [(&str, &str, &str); 3] = [
     ("sound_json", JSON, r#"{"id":"NOISE","at":SECONDS,"a":[1,{"token":"tok_NOISE"}]}"#),
     (
@@ -368,7 +368,7 @@ fn forty_four_faults_are_each_named_by_route_and_field_and_nothing_beside_them()
     let noise: Arc<AtomicU64> = Arc::default();
     let (v1, v2) = (service(false, Arc::clone(&noise)), service(true, noise));
     let gateway = Gateway::start(&toml(&v1, &v2), &[]);
-    // What finds no time is not compared, so that it is asked until enough was.
+    // Pairs without time are not compared, so that requests go on until enough were.
     let least = || {
         let told = told(&gateway, "GET", "/diffs", "");
         let all = told["compared"].as_array().expect("a list").iter();
@@ -414,7 +414,7 @@ fn forty_four_faults_are_each_named_by_route_and_field_and_nothing_beside_them()
     let failed: BTreeSet<&str> =
         rules.filter(|rule| rule["result"] == "fail").filter_map(|rule| rule["route"].as_str()).collect();
     for name in names() {
-        // What shows in one of five requests takes more of them to reject.
+        // A fault in one of five requests takes more of them to reject.
         let (must, may) = match FAULTS.iter().find(|fault| fault.name == name) {
             Some(fault) => (fault.every == 1, true),
             None => (false, false),

@@ -1,4 +1,4 @@
-//! One verdict for several gateways: any of them asks the others, and says who is missing or knows something else.
+//! A verdict for several gateways: any of them asks the others, and names those that are missing or have other evidence.
 
 use std::sync::{Arc, Mutex};
 
@@ -62,7 +62,7 @@ fn any_gateway_judges_by_what_all_of_them_saw_and_names_who_is_missing() {
     let second = Gateway::start(&with(&plain, &[]), &[]);
     let mut third = Gateway::start(&with(&plain, &[]), &[]);
     let first = Gateway::start(&with(&plain, &[&second, &third]), &[]);
-    // It is one of its own peers too, as it is behind a name that stands for all.
+    // The gateway is one of its own peers too, as it is behind a name that stands for all.
     first.write(&with(&plain, &[&first, &second, &third]));
     assert_eq!(asked(&first, "POST", "/reload")["workers"], 1);
     for (gateway, times) in [(&first, 10), (&second, 20), (&third, 30)] {
@@ -78,14 +78,14 @@ fn any_gateway_judges_by_what_all_of_them_saw_and_names_who_is_missing() {
     });
     assert_eq!(asked(&first, "GET", "/verdict?scope=own")["mirrors"][0]["pairs"], 10);
     assert_eq!(asked(&second, "GET", "/verdict")["mirrors"][0]["pairs"], 20, "it has no peers");
-    // Who may not see what clients were told may not see it here either.
+    // A client that may not see clients' data may not see it here either.
     assert_eq!(first.admin("GET", "/evidence", "").status, 401);
     let told = first.admin("GET", "/verdict", "").text();
     assert!(told.contains("\"replicas\":3") && !told.contains(&third.admin.to_string()), "{told}");
 
     third.signal("KILL");
     third.wait_exit();
-    // What all answered is good for a moment.
+    // The others' answers are good for a moment.
     eventually("who has gone is missing", || asked(&first, "GET", "/verdict")["fleet"]["replicas"] == 2);
     let told = asked(&first, "GET", "/verdict");
     assert_eq!((&told["mirrors"][0]["pairs"], &told["fleet"]["replicas"]), (&30.into(), &2.into()));
@@ -136,7 +136,7 @@ fn the_control_group_and_the_schema_are_of_all_gateways_and_one_of_an_earlier_ve
     let half = Setup::new(&v1).mirror("v2", v2.address, "percent = 50, compare = {}");
     let second = Gateway::start(&with(&half, &[]), &[]);
     let third = Gateway::start(&with(&half, &[]), &[]);
-    // It serves what the third one would have told before there was more to tell.
+    // The origin serves the third gateway's evidence as an earlier version would have told it.
     let told: Arc<Mutex<String>> = Arc::default();
     let earlier = {
         let told = Arc::clone(&told);

@@ -85,7 +85,7 @@ fn named(query: &str) -> Vec<(String, Vec<String>)> {
 #[test]
 fn every_query_asks_for_series_and_labels_that_there_are() {
     let families = families();
-    // Those that a cluster, a certificate or a handshake brings have labels that the reference's gateway shows no sample of.
+    // Metrics of a cluster, a certificate or a handshake have labels of which the reference's gateway shows no sample.
     let unseen: BTreeMap<&str, &[&str]> = BTreeMap::from([
         ("umbra_kubernetes_objects", &["kind", "state"][..]),
         ("umbra_kubernetes_watch_age_seconds", &["kind"]),
@@ -105,7 +105,7 @@ fn every_query_asks_for_series_and_labels_that_there_are() {
                     || unseen.get(&*name).is_some_and(|labels| labels.contains(&&*label));
                 assert!(is_known, "{name} has no label {label}: {query}");
             }
-            // What is summed by is of one of the series.
+            // A label in `by` is of one of the series.
             for by in query.split(" by (").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0)) {
                 for label in by
                     .split(',')

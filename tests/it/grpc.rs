@@ -1,4 +1,4 @@
-//! gRPC calls: what they came to is their own status, wherever it stands, and not HTTP's.
+//! gRPC calls: their outcome is their own status, wherever it is, and not HTTP's.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -91,7 +91,7 @@ fn what_the_gateway_has_to_say_of_a_call_is_said_in_its_terms() {
     assert_eq!((heard.status(), heard.field("grpc-status")), ("200", "14"));
     assert!(heard.has_ended && heard.body.is_empty() && !heard.field("grpc-message").is_empty());
     assert_eq!(heard.field("content-type"), "application/grpc");
-    // Everybody else is told in HTTP's.
+    // Other clients get HTTP's status.
     raw.send(&headers(3, END, &request("GET", "/", &[])));
     assert_eq!(raw.response(3).status(), "503");
 }
@@ -142,7 +142,7 @@ fn what_any_caller_can_bring_about_ejects_no_primary() {
         assert_eq!(ended, expect, "{name}");
     }
     assert_eq!((counted("failures"), counted("ejections")), (0, 0), "{}", gateway.metrics().text());
-    // What only a server can bring about does.
+    // A status that only a server can cause does.
     call(&mut raw, 6, "/shop.Carts/Down", &[]);
     eventually("the primary is ejected", || counted("ejections") == 1);
 }
@@ -180,7 +180,7 @@ fn a_call_that_is_answered_at_once_with_what_its_route_retries_is_made_again() {
     let heard = call(&mut raw, 0, "/shop.Carts/PayOnly", &[]);
     assert_eq!((heard.field("grpc-status"), asked.load(Ordering::SeqCst)), ("0", 3), "{heard:?}");
     assert_eq!(gateway.metrics().sum("umbra_upstream_retries_total", &[]), 2);
-    // What has begun to answer is not asked again: its client has that.
+    // A call whose response has begun is not repeated: its client has that.
     let heard = call(&mut raw, 1, "/shop.Carts/Pay", &[]);
     assert_eq!((field(&heard.trailers, "grpc-status"), asked.load(Ordering::SeqCst)), ("14", 4));
     // A copy is one try: it stands beside the first of the primary's.

@@ -35,9 +35,9 @@ fn double(number: u32, value: f64) -> Vec<u8> {
     [varint(u64::from(number << 3 | 1)), value.to_le_bytes().to_vec()].concat()
 }
 
-/// What `protoc --include_imports --descriptor_set_out` writes of
-/// `message Item { string name = 1; double price = 2; string card = 3; }`, `message Cart { repeated Item items = 1; }` and a service
-/// `shop.Carts` whose `Find` and `Pay` reply with a cart.
+/// The descriptor set that `protoc --include_imports --descriptor_set_out` writes of `message Item { string name = 1; double
+/// price = 2; string card = 3; }`, `message Cart { repeated Item items = 1; }` and a service `shop.Carts` whose `Find` and
+/// `Pay` reply with a cart.
 fn descriptors() -> Vec<u8> {
     let field = |name: &str, number: u64, kind: u64, label: u64, of: &str| {
         let of = if of.is_empty() { Vec::new() } else { bytes(6, of) };
@@ -63,7 +63,7 @@ fn cart(card: &str, price: Option<f64>) -> Vec<u8> {
     bytes(1, [bytes(1, "tea"), price, bytes(3, card)].concat())
 }
 
-/// Answers each call with what `reply` says of its path: a message, and how it ended.
+/// Answers each call by `reply`'s result for its path: a message, and a status.
 fn service(reply: impl Fn(&str) -> (Vec<u8>, &'static str) + Send + Sync + 'static) -> Peer {
     grpc::server(move |raw, stream, path| {
         let (message, status) = reply(path);
@@ -99,7 +99,7 @@ fn call_both(gateway: &Gateway, times: u32) {
     });
 }
 
-/// A file of descriptors in a folder that goes with what is returned.
+/// A file of descriptors in a folder that is removed with the returned value.
 fn described() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let file = folder.path().join("api.binpb");
@@ -107,7 +107,7 @@ fn described() -> (tempfile::TempDir, PathBuf) {
     (folder, file)
 }
 
-/// One that fails one of fifty payments, and lost a field of what it finds.
+/// A service that fails one of fifty payments, and lost a field of its carts.
 fn gone_wrong() -> Peer {
     let payments = AtomicUsize::new(0);
     service(move |path| match path {
@@ -157,7 +157,7 @@ fn without_descriptors_fields_have_their_numbers_and_a_secret_is_nobodys_to_see(
     let told = gateway.admin("GET", "/diffs", "").text();
     assert!(told.contains("shop.Carts/Find $.1.3") && told.contains("4321"), "{told}");
 
-    // What another mirror of the route redacts is shown of no response.
+    // Values that another mirror of the route redacts are shown of no response.
     let (_folder, file) = described();
     let redacts = format!(
         "compare = {{ descriptors = {file:?} }} }}, {{ upstream = \"v2\", name = \"v3\", redact = {{ json = [\"/items/*/card\"] }}"

@@ -34,7 +34,7 @@ impl Library {
         Self { python, server, address: SocketAddr::from(([127, 0, 0, 1], port)) }
     }
 
-    /// What a client of the same library says of its calls to `address`.
+    /// The report of a client of the same library on its calls to `address`.
     fn talk(&self, address: SocketAddr, ca: Option<&Path>) -> String {
         let address = address.to_string();
         let told =
@@ -80,7 +80,7 @@ fn a_client_talks_through_the_gateway_as_it_talks_directly_and_a_mirror_hears_it
             let told = v1.talk(gateway.address, secured.then_some(authority.ca.as_path()));
             assert_eq!(told, expected, "{keys:?}, TLS with clients: {secured}");
             let metrics = gateway.settled("v2");
-            // One call of each kind and four more; what was late or given up may have gone no further.
+            // One call of each kind and four more; calls that were late or given up may have gone no further.
             let eligible = metrics.mirror("v2", "eligible_total");
             assert!(eligible >= 11, "{eligible}");
             assert!(metrics.mirror("v2", "completed_total") >= 8, "{}", gateway.stderr());

@@ -18,7 +18,7 @@ fn call(address: SocketAddr, authority: &str, path: &str) -> Heard {
     raw.response(1)
 }
 
-/// Who answers a call, or the status that the gateway gives it.
+/// The origin that answers a call, or the status that the gateway gives it.
 fn said(heard: &Heard) -> String {
     match heard.field("grpc-status") {
         "" => format!("{} {}", heard.status(), heard.field("x-origin")),
@@ -70,7 +70,7 @@ fn a_grpc_route_of_a_file_takes_calls_and_copies_them_in_http2() {
     let address = process.lines("listening on ", 1).remove(0).parse().expect("an address");
     says(address, "/shop.Carts/Pay", "200 h2");
     eventually_within(PATIENCE, "it is copied", || copies(&v2) == ["/Pay"]);
-    // Calls of another service are nobody's: UNIMPLEMENTED.
+    // Calls of another service match no route: UNIMPLEMENTED.
     assert_eq!(said(&call(address, "calls.test", "/shop.Stock/List")), "grpc 12");
     assert_eq!(v1.taken().len(), 1);
 }
@@ -103,7 +103,7 @@ fn a_grpc_route_of_a_cluster_is_served_told_and_stands_above_a_younger_http_rout
     cluster.api.put(other);
     let gateway = cluster.start(&[]);
     gateway.says("other.test", "/", "200 web");
-    // It comes while the gateway runs, and the same listener takes calls.
+    // The GRPCRoute comes while the gateway runs, and the same listener takes calls.
     cluster.api.put(route("calls", "GRPCRoute", "2026-01-02T00:00:00Z", rules()));
     let told = |kind: &str, name: &str, wanted: [&str; 2]| {
         let what = format!("{kind} {name}: {wanted:?}");

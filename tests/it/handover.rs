@@ -16,7 +16,7 @@ const ASK_ONCE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 /// A draining process closes a connection after half a second without a request; this long without one may be too long.
 const IDLE: Duration = Duration::from_millis(400);
 
-/// What clients saw while `work` was done: answers, and everything that went wrong.
+/// The clients' experience while `work` was done: answers, and all errors.
 fn under_load(gateway: &Gateway, work: impl FnOnce()) -> (usize, Vec<String>) {
     let (stop, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
     // Whether the connection has come to its end; `since` is when it began or was last asked.
@@ -96,7 +96,7 @@ fn a_successor_serves_by_the_file_as_it_is_then_with_as_many_workers_as_it_says(
     let setup = |workers| Setup::new(&v1).workers(workers);
     let gateway = setup(3).start();
     let listener = format!("bind = \"{}\"", gateway.address);
-    // The port in the file is still 0: whose sockets these are is known by what was written.
+    // The port in the file is still 0: the sockets' owner is known by the written address.
     assert!(!setup(3).toml().contains(&listener));
     let mut before: Option<Successor> = None;
     for (n, workers) in [1, 4].into_iter().enumerate() {
@@ -188,7 +188,7 @@ fn a_successor_that_starts_lives_through_what_its_predecessor_could_be_asked_for
     names.say("slow.test", &[[127, 0, 0, 1].into()]);
     let served = successor(|| gateway.stderr(), 0);
     assert_eq!(served.id, next.id);
-    // It was asked to, so it does: and starts one in turn.
+    // The successor was asked to hand over, so it does: and starts one in turn.
     let last = successor(|| gateway.stderr(), 1);
     assert_eq!(Client::connect(gateway.address).ask(ASK_ONCE).text(), "v1");
     drop(last);
@@ -242,7 +242,7 @@ fn a_successor_that_cannot_serve_changes_nothing() {
     });
     assert!(errors.is_empty(), "{errors:?}");
     assert_eq!(gateway.admin("GET", "/readyz", "").status, 200);
-    // Nothing is left behind, and the next try is one.
+    // No process or socket is left behind, and the next try succeeds.
     gateway.write(&setup.toml());
     gateway.signal("USR2");
     let _successor = successor(|| gateway.stderr(), 0);

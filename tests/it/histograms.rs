@@ -1,4 +1,4 @@
-//! Distributions of times: what the gateway says of a run is what the load generator saw of it, in every format.
+//! Distributions of times: the gateway's are those of the load generator, in every format.
 
 use std::process::Command;
 use std::sync::OnceLock;
@@ -12,7 +12,7 @@ const REQUESTS: u64 = 600;
 /// The gateway knows a value to one percent, the load generator to a tenth of one.
 const PRECISION: f64 = 0.011;
 
-/// What a busy machine may put between the two clocks in the middle of a distribution.
+/// Time that a busy machine may put between the two clocks in the middle of a distribution.
 const BETWEEN_CLOCKS_MS: f64 = 25.0;
 
 fn loadgen() -> Command {
@@ -75,7 +75,7 @@ fn the_gateways_distributions_are_those_that_the_client_and_v2_saw() {
     for quantile in ["p50", "p90", "p99"] {
         let seen = client["service_us"][quantile].as_f64().expect("a time") / 1e3;
         let (ours, inner) = (ms(&route, quantile), ms(&primary, quantile));
-        // One lies within the other, request by request, so each quantile does.
+        // Each time lies within the other, request by request, so each quantile does.
         assert!(ours <= seen * (1.0 + PRECISION), "{quantile}: {ours} ms within {seen} ms");
         assert!(inner <= ours * (1.0 + PRECISION), "{quantile}: {inner} ms within {ours} ms");
         assert_eq!(ms(&paired, quantile), inner, "{quantile}: every request had its copy");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tests::message::{in_chunks, post, with};
 use tests::{After, Client, Gate, Origin, Request, Stage, chunked, eventually, origin, pattern};
 
-/// RFC 9110 §7.6.2: a gateway answers what may go no further, and counts down what may.
+/// RFC 9110 §7.6.2: a gateway answers a request that may go no further, and counts down one that may.
 #[test]
 fn max_forwards_is_obeyed_for_options() {
     let stage = Stage::plain();
@@ -60,7 +60,7 @@ fn what_only_the_gateway_says_no_client_can_say() {
     }
 }
 
-/// F12, C8: whatever ends an upload early, neither wire carries a request that looks complete.
+/// F12, C8: however an upload ends early, neither wire carries a request that looks complete.
 #[test]
 fn an_upload_that_ends_early_is_complete_nowhere() {
     let stage = Stage::plain();
@@ -132,7 +132,7 @@ fn a_client_that_expects_100_is_told_to_continue() {
     }
 }
 
-/// U6: a final answer instead of 100 is relayed; what the client then sends is never another request.
+/// U6: a final answer instead of 100 is relayed; the client's bytes behind it are never another request.
 #[test]
 fn a_final_answer_instead_of_100_is_relayed_and_ends_the_connection() {
     for status in [417, 200, 401] {
@@ -155,7 +155,7 @@ fn a_final_answer_instead_of_100_is_relayed_and_ends_the_connection() {
     }
 }
 
-/// U7: no interim answer for who cannot understand one.
+/// U7: no interim answer for a client that cannot understand one.
 #[test]
 fn an_http_10_client_gets_no_interim_answer() {
     let primary = Origin::fixed(
@@ -168,7 +168,7 @@ fn an_http_10_client_gets_no_interim_answer() {
     assert_eq!((answer.status, answer.interims), (200, vec![]));
 }
 
-/// Content of every size and framing arrives whole on both wires, in whatever pieces it came.
+/// Content of every size and framing arrives whole on both wires, in pieces of any size.
 #[test]
 fn content_arrives_whole_on_both_wires() {
     let stage = Stage::plain();
@@ -184,7 +184,7 @@ fn content_arrives_whole_on_both_wires() {
         ];
         for bytes in requests {
             let mut client = stage.client();
-            // One byte short of a piece and in two: no boundary falls where a buffer ends.
+            // A byte short of a piece and in two: no boundary falls where a buffer ends.
             client.send_cut(&bytes, tests::Cut::At(bytes.len() / 2 - 1));
             assert_eq!(client.response().status, 200, "{size}");
             sent += 1;

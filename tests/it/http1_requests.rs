@@ -1,4 +1,4 @@
-//! What clients may send, and what every wire then carries: rows R, H, F, C, P and U of the HTTP/1.1 matrix.
+//! Requests that clients may send, and the bytes on every wire then: rows R, H, F, C, P and U of the HTTP/1.1 matrix.
 
 use tests::request_rows::{self, chunks, fields, framing, hop_by_hop, request_lines};
 use tests::table::{self, Cuts};

@@ -1,4 +1,4 @@
-//! What primaries may answer, and what the client then gets: rows S of the HTTP/1.1 matrix, and U3 and U8.
+//! Answers that primaries may give, and those that the client then gets: rows S of the HTTP/1.1 matrix, and U3 and U8.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -95,7 +95,7 @@ fn one(stage: &Stage, n: usize, row: &Row, way: Way) -> Result<(), String> {
             if answer.status != *status || answer.body != *content || !check(&answer) {
                 return Err(format!("the client got {answer:?}"));
             }
-            // Whatever the primary does with its connection, the client's is its own.
+            // The client's connection does not depend on the primary's.
             answer.field("connection").is_none()
         }
         (Gets::BadGateway | Gets::Broken, Ok(answer)) if answer.status == 502 && answer.body.len() < 200 => {
@@ -195,7 +195,7 @@ fn a_cut_answer_is_a_reset_for_a_client_that_waits_for_the_close() {
     assert!(client.is_ended() && client.was_reset(), "half an answer looks whole: {}", show(&client.inbox));
 }
 
-/// S7: bytes behind an answer are nobody's answer, however the answer is framed. (Those that come later: see `pool`.)
+/// S7: bytes behind an answer belong to no answer, however the answer is framed. (Later bytes: see `pool`.)
 #[test]
 fn bytes_behind_an_answer_reach_no_client() {
     let smuggled = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled";
@@ -215,7 +215,7 @@ fn bytes_behind_an_answer_reach_no_client() {
     }
 }
 
-/// S8: an answer that comes before the upload is over is relayed at once; what is not whole is not mirrored.
+/// S8: an answer that comes before the upload is over is relayed at once; a request that is not whole is not mirrored.
 #[test]
 fn an_early_answer_is_relayed_at_once() {
     for coded in [false, true] {
@@ -243,7 +243,7 @@ fn an_early_answer_is_relayed_at_once() {
     }
 }
 
-/// The rest of the upload is on its way: nobody's connection is closed, and the copy is whole.
+/// The rest of the upload is on its way: no connection is closed, and the copy is whole.
 #[test]
 fn an_early_answer_to_an_upload_that_goes_on_costs_no_connection() {
     let primary = Origin::scripted(|conn| {
@@ -264,7 +264,7 @@ fn an_early_answer_to_an_upload_that_goes_on_costs_no_connection() {
     assert_eq!(stage.settled().sum("umbra_connections_accepted_total", &[]), 1);
 }
 
-/// S8: what such a primary does not take is not waited for, and its copy is given up.
+/// S8: content that such a primary does not take is not waited for, and its copy is given up.
 #[test]
 fn a_primary_that_answers_early_and_reads_no_further_holds_nobody() {
     let v1 = Origin::scripted(|conn| {

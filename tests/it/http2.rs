@@ -233,7 +233,7 @@ fn a_client_that_cancels_its_response_ends_that_exchange_alone() {
         while let Some(request) = conn.request() {
             if request.target == "/long" {
                 conn.write("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nbegin");
-                // Until the gateway closes this connection, as nobody wants the rest.
+                // Until the gateway closes this connection, as the rest is not wanted.
                 conn.read_to_end();
                 held.open();
                 return;
@@ -382,7 +382,7 @@ fn a_request_whose_end_is_held_back_is_forwarded_before_it() {
         let heard = &raw.streams[&1];
         assert_eq!((heard.status(), heard.body.as_slice()), ("200", b"chunked".as_slice()), "{method}");
     }
-    // One that sends it at once, in a frame of its own, has no content.
+    // A request that ends at once, by a frame of its own, has no content.
     let mut raw = Raw::connect(gateway.address);
     let whole = [headers(1, 0, &request("GET", "/", &[])), frame(DATA, END, 1, b"")].concat();
     assert_eq!(raw.send(&whole).response(1).body, b"none");
@@ -539,7 +539,7 @@ fn more_streams_than_allowed_are_refused_and_may_be_sent_again() {
         raw.send(&headers(n, END, &request("GET", "/", &[])));
     }
     assert_eq!(raw.response(5).reset, Some(7), "REFUSED_STREAM");
-    // One that is cancelled counts until its exchange has ended; then there is room again.
+    // A cancelled request counts until its exchange has ended; then there is room again.
     gate.open();
     assert_eq!((raw.response(1).status(), raw.response(3).status()), ("200", "200"));
     assert_eq!(raw.send(&headers(7, END, &request("GET", "/", &[]))).response(7).status(), "200");

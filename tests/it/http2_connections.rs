@@ -28,7 +28,7 @@ fn a_drain_says_goaway_and_lets_what_is_under_way_end() {
     gateway.signal("TERM");
     busy.until(|raw| !raw.goaways.is_empty());
     assert_eq!(busy.goaways[0].0, 0x7fff_ffff, "first that there will be no more");
-    // One that was on its way is served.
+    // A request that was on its way is served.
     busy.send(&headers(7, END, &request("GET", "/7", &[])));
     gate.open();
     for n in [1, 3, 5, 7] {

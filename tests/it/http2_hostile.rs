@@ -1,5 +1,5 @@
-//! HTTP/2 clients that break rules, or cost more than they ask for, over a socket: what each hears, and what primary and mirror
-//! see of it.
+//! HTTP/2 clients that break rules, or cost more than they ask for, over a socket: the frames that each gets, and the requests
+//! that primary and mirror get.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ fn get(n: u32) -> Vec<u8> {
     headers(n, END, &request("GET", "/", &[]))
 }
 
-/// What comes of one request.
+/// The outcome of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Gets {
     /// RST_STREAM with this code, and nothing else.
@@ -182,7 +182,7 @@ fn a_malformed_request_costs_its_stream_and_nobody_else_sees_anything() {
     assert!(rejected("malformed") > 15 && rejected("bad_request") > 5);
 }
 
-/// What ends the whole connection: the bytes, the code of its GOAWAY, the reason it is counted under.
+/// Frames that end the whole connection: the bytes, the code of its GOAWAY, the reason it is counted under.
 fn ends() -> Vec<(&'static str, Vec<u8>, u32, &'static str)> {
     let bare = |kind, stream, payload: &[u8]| frame(kind, 0, stream, payload);
     vec![
@@ -312,12 +312,12 @@ fn every_flood_ends_in_goaway_with_its_reason_and_the_others_are_served() {
     let mut raw = Raw::connect(gateway.address);
     raw.send(&frame(99, 0, 0, &[0; 1000]).repeat(100));
     assert_eq!(raw.end().map(|(code, _)| code), Some(CALM), "unknown frames");
-    // PINGs whose answers nobody reads: as many as come in one go.
+    // PINGs whose answers are not read: as many as come in one go.
     let mut raw = Raw::connect(gateway.address);
     raw.send(&frame(PING, 0, 0, &[0; 8]).repeat(1000));
     assert_eq!(raw.end().map(|(code, _)| code), Some(CALM), "PING");
     eventually("it is counted", || goaways(&gateway, "answers_unsent") == 1);
-    // Nothing behind the preface, and a head that drips.
+    // Silence behind the preface, and a head that drips.
     let mut raw = Raw::silent(gateway.address);
     raw.is_kind = false;
     assert_eq!(raw.send(tests::http2::PREFACE).end().map(|(code, _)| code), Some(CALM), "silence");
@@ -445,7 +445,7 @@ fn a_client_that_asks_and_does_not_read_is_not_read_either_and_nothing_is_lost()
     // Heads without content, which no window bounds.
     let head = format!("HTTP/1.1 204 No Content\r\nX: {}\r\n\r\n", "y".repeat(7_000));
     let v1 = Origin::new(move |_, stream| tests::origin::write(stream, &head));
-    // Whatever is under way on a slow machine, nothing is refused.
+    // On a slow machine with much under way, nothing is refused either.
     let gateway = start(&Setup::new(&v1).with("[timeouts]\nwrite = \"300s\"\n[http2]\nstreams_max = 5000"));
     let mut raw = Raw::connect(gateway.address);
     let streams = || gateway.metrics().sum("umbra_http2_streams_total", &[]) as usize;
@@ -463,7 +463,7 @@ fn a_client_that_asks_and_does_not_read_is_not_read_either_and_nothing_is_lost()
         raw.send(&more);
         asked += 50;
     }
-    // It is silent about PINGs, too, and nobody minds. As it reads on, all that it asked for comes.
+    // The client does not answer PINGs either, and is not given up. As it reads on, all its answers come.
     for n in 0..asked {
         let heard = raw.response(id(n));
         assert_eq!((heard.status(), heard.field("x").len()), ("204", 7_000), "{n} of {asked}");

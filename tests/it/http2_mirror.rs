@@ -1,5 +1,5 @@
-//! Copies over HTTP/2: the same as over HTTP/1.1, on streams that do not wait for each other; and whatever the mirror does to
-//! them, the client does not feel it.
+//! Copies over HTTP/2: the same as over HTTP/1.1, on streams that do not wait for each other; and faults of the mirror are not
+//! felt by the client.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,7 +36,7 @@ fn start(v2: SocketAddr, mirror_keys: &str, keys: &str) -> (Origin, Gateway) {
 /// A v2 that does `serve` with each connection once both have introduced themselves.
 fn v2(settings: &'static [(u16, u32)], serve: impl Fn(Raw) + Send + Sync + 'static) -> Peer {
     Peer::new(move |tcp| {
-        // Somebody who only looks whether it is there says nothing.
+        // A client that only looks whether the port is open sends nothing.
         if tcp.peek(&mut [0]).is_ok_and(|n| n > 0) {
             serve(Raw::serve(tcp, settings));
         }
@@ -130,7 +130,7 @@ fn over_tls_the_handshake_agrees_on_what_a_mirror_is_spoken_to_in() {
         let metrics = gateway.metrics();
         assert_eq!(metrics.sum("umbra_mirror_tls_handshakes_total", &[]), 1, "{protocol}");
     }
-    // Who speaks HTTP/1.1 alone is spoken to so, if that was left to it, and refused if not.
+    // A mirror that speaks HTTP/1.1 alone is called so, if that was left to it, and refused if not.
     let (_v1, gateway) = start(plain.address, "", &keys("alpn"));
     assert_eq!(gateway.client().ask(post("/", "content")).text(), "ok");
     assert_eq!(old.wait_for(1)[0].body, b"content");
@@ -196,7 +196,7 @@ fn content_that_its_stream_takes_none_of_stops_no_copy_beside_it() {
 
 #[test]
 fn content_that_is_not_read_and_holds_the_connections_window_stops_no_copy_beside_it() {
-    // What the first stream was sent never comes back; of those behind it, all does.
+    // Window of the first stream never comes back; of later ones, all does.
     let v2 = v2(&[], |mut raw| {
         raw.is_kind = false;
         each(raw, |raw, frame| {
@@ -295,7 +295,7 @@ fn what_a_mirror_speaks_changes_by_reload() {
         assert_eq!(gateway.client().ask(post("/", "b")).text(), "ok");
         new.begun() > 0
     });
-    // A connection that lies idle keeps nobody from ending.
+    // An idle connection does not hold up the end.
     gateway.signal("TERM");
     assert!(gateway.wait_exit().success());
 }
@@ -317,7 +317,7 @@ fn explain_tells_what_each_wire_speaks_and_how_a_copy_begins_on_it() {
 
 // === Isolation ===
 
-/// What no answer may take while v2 is at its worst: see `isolation`.
+/// Longest answer while v2 is at its worst: see `isolation`.
 const SOON: Duration = Duration::from_millis(2500);
 
 const KEYS: &str = "connections_max = 2, ring_bytes_max = \"4MiB\", body_bytes_max = \"1MiB\", \
@@ -326,7 +326,7 @@ const KEYS: &str = "connections_max = 2, ring_bytes_max = \"4MiB\", body_bytes_m
 /// The promise: answers are right and soon, every copy is accounted for, descriptors come back.
 #[track_caller]
 fn assert_unfelt(name: &str, address: SocketAddr, gate: &Gate, keys: &str) -> Gateway {
-    // One at a time: what they do to the machine is not to be felt by each other.
+    // One at a time: tests must not feel each other's load on the machine.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (v1, gateway) = start(address, KEYS, keys);
@@ -366,7 +366,7 @@ fn counted(gateway: &Gateway, what: &str) -> i64 {
     ledger.iter().filter(|(name, _)| name.starts_with(what)).map(|(_, n)| n).sum()
 }
 
-/// Says `block` until nobody hears it.
+/// Sends `block` until the connection ends.
 fn flood(mut raw: Raw, block: &[u8]) {
     while !raw.send(block).is_ended {}
 }
@@ -394,7 +394,7 @@ fn a_mirror_that_leaves_in_the_middle_of_its_answers_is_not_felt() {
                 raw.send(&headers(heard.stream, 0, &[(":status", "200")]));
                 raw.send(&frame(DATA, 0, heard.stream, b"half"));
             }
-            // The connection ends with it, or with what comes behind it.
+            // The connection ends with this frame, or with the bytes behind it.
             if begun == 3 {
                 raw.send(&frame(GOAWAY, 0, 0, &[1_u32.to_be_bytes(), 2_u32.to_be_bytes()].concat()));
             }
@@ -453,7 +453,7 @@ fn a_mirror_that_lets_no_copy_begin_is_called_as_seldom_as_one_that_refuses() {
         let seen = Arc::clone(&connections);
         let v2 = v2(NONE, move |mut raw| {
             seen.fetch_add(1, Ordering::SeqCst);
-            // Until the other side has read what was said, or for good.
+            // Until the other side has read the frames, or for good.
             while raw.frame().is_some_and(|heard| stays || heard.kind != SETTINGS || heard.flags == 0) {}
         });
         let (_v1, gateway) = start(v2.address, "connections_max = 1, connect_timeout = \"100ms\"", H2);
@@ -535,7 +535,7 @@ fn a_mirror_that_answers_without_end_is_not_felt() {
     let v2 = v2(&[], |mut raw| {
         let content = vec![b'x'; 16 * 1024];
         let mut open: Vec<u32> = Vec::new();
-        // As fast as the windows let it, and no faster: what it is let is the gateway's to say.
+        // As fast as the windows let it, and no faster: the gateway sets the windows.
         each_with_windows(&mut raw, |raw, begun, ended| {
             begun.iter().for_each(|stream| {
                 raw.send(&headers(*stream, 0, &[(":status", "200")]));

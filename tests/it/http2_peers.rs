@@ -7,7 +7,7 @@ use tests::{Gateway, Origin, Setup};
 
 use crate::http2::{PLAIN, echo, listening};
 
-/// What a tool says; `None` where it is not installed.
+/// A tool's output; `None` where it is not installed.
 fn says(tool: &str, arguments: &[&str]) -> Option<String> {
     let Ok(output) = Command::new(tool).args(arguments).output() else {
         eprintln!("skipped: no {tool} here");

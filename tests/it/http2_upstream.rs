@@ -255,7 +255,7 @@ fn a_stream_on_which_nobody_says_anything_is_given_up() {
         let request = http::Request::post("http://a/stream").body(()).expect("a request");
         let (response, stream) = client.clone().send_request(request, false).expect("a stream");
         let mut body = response.await.expect("it begins").into_body();
-        // Nobody says anything: the response is silent for too long.
+        // Neither side sends anything: the response is silent for too long.
         let ended = loop {
             match body.data().await {
                 Some(Ok(_)) => {}
@@ -336,7 +336,7 @@ fn over_tls_the_handshake_agrees_on_what_is_spoken() {
         assert!(v1.taken().last().is_some_and(|taken| taken.uri.starts_with("https://")));
         assert_eq!(upstream(&gateway, "tls_handshakes_total"), 1, "{protocol}");
     }
-    // Who speaks HTTP/1.1 alone is spoken to so, if that was left to it, and refused if not.
+    // A primary that speaks HTTP/1.1 alone is called so, if that was left to it, and refused if not.
     let gateway = Gateway::start(&speaking(&Setup::to(&[plain.address]), &keys("alpn")), &[]);
     run(async {
         let client = connect(gateway.address).await;
@@ -369,7 +369,7 @@ fn what_is_spoken_changes_by_reload_and_nobody_notices() {
     gateway.write(&speaking(&setup, "protocol = \"h2\""));
     gateway.signal("HUP");
     eventually("HTTP/2 is spoken", || gateway.client().ask(post("/", "b")).text() == "b");
-    // A connection that lies idle keeps nobody from ending.
+    // An idle connection does not hold up the end.
     gateway.signal("TERM");
     assert!(gateway.wait_exit().success());
 }

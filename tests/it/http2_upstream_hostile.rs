@@ -14,10 +14,10 @@ use crate::http2_upstream::{comes, failed, get, post, speaking, start, upstream}
 
 pub(crate) const REFUSED_STREAM: u32 = 7;
 
-/// What a server says.
+/// Frames of a server.
 type Frames = fn() -> Vec<u8>;
 
-/// A server whose connections do what the test says, counted from 0.
+/// A server whose connections, counted from 0, run the test's script.
 pub(crate) fn server(
     script: impl Fn(usize, TcpStream) + Send + Sync + 'static,
 ) -> (SocketAddr, Arc<AtomicUsize>) {
@@ -105,7 +105,7 @@ fn a_goaway_lets_what_it_took_end_and_sends_the_rest_elsewhere() {
         raw.asked(1);
         raw.asked(3);
         raw.send(&goaway(1, 0));
-        // It is heard before the answer, and the answer stands.
+        // The GOAWAY comes before the answer, and the answer stands.
         ok(&mut raw, 1, "the first");
         drained(&mut raw);
     });

@@ -1,4 +1,5 @@
-//! A connection to an HTTP/2 primary is everybody's: what one client does to it, and how many of them there are.
+//! A connection to an HTTP/2 primary is shared by clients: the effects of one client on the others, and the number of
+//! connections.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
@@ -32,7 +33,7 @@ fn clients_that_leave_beside_small_frames_end_no_connection_that_others_share() 
             theirs.fetch_add(1, Ordering::SeqCst);
             if n > 0 {
                 left(&mut raw, 2 * n + 1);
-                // It was on its way when the client left.
+                // The answer was on its way when the client left.
                 let messages = frame(DATA, 0, 2 * n + 1, b"a small message").repeat(1000);
                 raw.send(&[headers(2 * n + 1, 0, &[(":status", "200")]), messages].concat());
             }
@@ -210,7 +211,7 @@ fn what_a_server_does_not_read_of_one_upload_keeps_no_other_waiting() {
                 ok(&mut raw, 2 * n + 1, "another");
             }
         }
-        // It never gives anything of the connection's window back.
+        // The server never gives anything of the connection's window back.
         raw.is_kind = false;
         for n in 1.. {
             raw.asked(2 * n + 1);
@@ -230,8 +231,8 @@ fn what_a_server_does_not_read_of_one_upload_keeps_no_other_waiting() {
     assert_eq!(connections.load(Ordering::SeqCst), 2);
 }
 
-/// A server's connection that reads everything but what is sent to /stuck, and says so (`gives`) at once or never. What it was
-/// sent to /stuck it gives back once that is given up.
+/// A server's connection that reads everything but content of /stuck, and gives window back (`gives`) at once or never. Window
+/// of /stuck it gives back once that is given up.
 fn reads_all_but_stuck(raw: &mut Raw, gives: bool) {
     raw.is_kind = false;
     let mut held = 0;
@@ -321,7 +322,7 @@ fn a_request_of_no_bytes_whose_end_comes_later_is_whole() {
     raw.send(&headers(1, 0, &request("POST", "/", &[("content-length", "0")])));
     let heard = raw.send(&frame(DATA, END, 1, b"")).response(1);
     assert_eq!((heard.status(), heard.body.as_slice()), ("200", b"served".as_slice()));
-    // What is not known to be whole is not copied.
+    // An answer that is not known to be whole is not copied.
     becomes(&gateway, "v2", &[("eligible", 1), ("sent", 1), ("completed 2xx", 1)]);
 }
 

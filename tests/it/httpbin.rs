@@ -8,7 +8,8 @@ use serde_json::Value;
 use tests::httpbin::{Httpbin, THREADS};
 use tests::{Gateway, Setup, eventually};
 
-/// What curl received: of every response of a redirected request the status and fields, of the last one the content.
+/// The response that curl received: of every response of a redirected request the status and fields, of the last one the
+/// content.
 #[derive(Debug, PartialEq)]
 struct Answer {
     statuses: Vec<String>,
@@ -18,7 +19,7 @@ struct Answer {
 
 #[derive(Debug, PartialEq)]
 enum Body {
-    /// One object or, as /stream sends them, several.
+    /// An object or, as /stream sends them, several.
     Objects(Vec<Value>),
     Bytes(Vec<u8>),
 }
@@ -71,7 +72,7 @@ fn curl(server: SocketAddr, arguments: &[&str]) -> Result<Answer, String> {
     Ok(Answer { statuses, fields, body })
 }
 
-/// Takes from httpbin's echo of the request what a gateway adds to every one, and what curl draws anew for each.
+/// Takes the gateway's own fields and curl's random ones out of httpbin's echo of the request.
 fn without_the_forwarded(echo: &mut Value) {
     if let Some(echo) = echo.as_object_mut() {
         echo.remove("origin");
@@ -179,7 +180,7 @@ fn every_method_and_body_kind_is_answered_as_without_the_gateway_and_copied() {
                 different.push(format!("{row:?}\n  direct  {direct}\n  gateway {other}"));
             }
         }
-        // One copy at a time here; how copies share a connection is another test's business.
+        // One copy at a time here; other tests are about copies that share a connection.
         gateway.settled("v2");
     }
     assert!(different.is_empty(), "{}", different.join("\n"));

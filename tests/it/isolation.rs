@@ -1,4 +1,4 @@
-//! Whatever a mirror does, the client does not feel it.
+//! Faults of a mirror are not felt by clients.
 
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpStream};
@@ -14,8 +14,7 @@ use tests::message::Read;
 use tests::origin::{After, write};
 use tests::{Gateway, Origin, PATIENCE, Request, Setup, eventually};
 
-/// What no answer may take while v2 is at its worst: below whatever one would wait for at a mirror, far above a busy
-/// machine's hiccup.
+/// Longest answer while v2 is at its worst: below any wait for a mirror, far above a busy machine's hiccup.
 const SOON: Duration = Duration::from_millis(2500);
 
 /// Resident memory that a run may add to the ring's bytes: blocks of exchanges under way and kept for reuse.
@@ -26,7 +25,7 @@ const RING_BYTES: u64 = 4 << 20;
 const KEYS: &str = "connections_max = 2, ring_bytes_max = \"4MiB\", body_bytes_max = \"1MiB\", \
                     ring_entries_max = 256, connect_timeout = \"3s\"";
 
-/// A v1 that says what it got.
+/// A v1 that echoes its request.
 fn v1() -> Origin {
     Origin::new(|request, stream| {
         let sum =
@@ -43,7 +42,7 @@ fn v2(fault: impl Fn(TcpStream, &Gate) + Send + Sync + 'static) -> (Peer, Arc<Ga
     (Peer::new(move |stream| fault(stream, &until)), gate)
 }
 
-/// Reads and forgets whatever comes until the peer or the gate ends it.
+/// Reads and forgets all bytes until the peer or the gate ends it.
 fn hear(stream: &mut TcpStream, gate: &Gate, ask: impl Fn(&mut TcpStream) -> After) {
     let _ = stream.set_read_timeout(Some(Duration::from_millis(50)));
     let mut block = [0; 16 * 1024];
@@ -64,7 +63,7 @@ fn assert_unfelt(address: SocketAddr, gate: &Gate) -> Gateway {
 
 #[track_caller]
 fn assert_unfelt_with(keys: &str, address: SocketAddr, gate: &Gate) -> Gateway {
-    // One at a time: what they do to the machine is not to be felt by each other.
+    // One at a time: tests must not feel each other's load on the machine.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let v1 = v1();
@@ -127,7 +126,7 @@ fn a_mirror_that_refuses_is_not_felt() {
 fn a_mirror_behind_a_full_backlog_is_not_felt() {
     let (socket, address) = bound_and_refusing();
     socket.listen(0).expect("listen");
-    // Whoever connects now is never accepted; when a connect times out, the backlog is full and drops what comes.
+    // Connections from now on are not accepted; when a connect times out, the backlog is full and drops further ones.
     let mut waiting = Vec::new();
     while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
         waiting.push(stream);
@@ -256,7 +255,7 @@ fn a_client_that_comes_and_goes_beside_a_hanging_mirror_leaves_nothing_open() {
     gateway.settled("v2");
 }
 
-// === What it is given ===
+// === Its input ===
 
 /// Writes `block` over and over until the peer hangs up or `most` bytes are written.
 fn pour(stream: &mut TcpStream, block: &[u8], most: usize, poured: &AtomicUsize) -> After {
@@ -310,16 +309,16 @@ fn whatever_a_mirror_answers_is_counted_and_read_only_so_far() {
         let metrics = becomes(&gateway, "v2", &[("eligible", 4), ("sent", 4), (outcome, 4)]);
         eventually(&format!("{name}: the gateway hangs up\n{}", metrics.text()), || ended.load(SeqCst) == 4);
         assert_each_once(&ids(&v2.requests()), 4);
-        // The megabyte that is read of an answer, and what both sockets' buffers take before anybody looks.
+        // The megabyte that is read of an answer, and the bytes that both sockets' buffers take before a read.
         let each = poured.load(SeqCst) / 4;
         assert!(each < 20 << 20, "{name}: {} MiB of each answer were taken", each >> 20);
     }
 }
 
-/// What a worker reads of a mirror's long answers.
+/// Bytes a second that a worker reads of a mirror's long answers.
 const PER_SECOND: f64 = (64_000 << 10) as f64;
 
-/// What is more than a few answers.
+/// More bytes than those of a few answers.
 const FLOOD: f64 = (16 << 20) as f64;
 
 #[test]
@@ -343,7 +342,7 @@ fn a_mirror_that_floods_is_read_on_a_budget_and_one_with_ordinary_answers_is_not
     gateway.settled("v3");
     let (metrics, took) = (gateway.metrics(), started.elapsed().as_secs_f64());
     let n = |mirror, what| metrics.mirror(mirror, what);
-    // What eight connections were reading when it was spent.
+    // Bytes that eight connections were reading when the budget was spent.
     let most = PER_SECOND * took + f64::from(8 << 20);
     let read = n("v2", "response_bytes_total") as f64;
     assert!(read < most, "{read} of at most {most} bytes in {took} s");
@@ -354,7 +353,7 @@ fn a_mirror_that_floods_is_read_on_a_budget_and_one_with_ordinary_answers_is_not
 
 #[test]
 fn answers_that_are_dear_to_read_are_on_the_budget_however_few_bytes_they_are() {
-    // A byte in each chunk, and sixteen heads before the one that counts: both short of what is long.
+    // A byte in each chunk, and sixteen heads before the final one: both shorter than a long answer.
     let chunks =
         ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", &"1\r\nx\r\n".repeat(10_000), "0\r\n\r\n"]
             .concat();

@@ -1,4 +1,4 @@
-//! In a cluster: what its API server says is served, follows it within moments, and outlives it.
+//! In a cluster: the gateway serves by the objects of the API server, follows changes within moments, and outlives the server.
 
 use std::time::Duration;
 
@@ -68,10 +68,10 @@ fn endpoints_that_change_move_traffic_and_rebuild_no_route() {
     cluster.pod("default", "shop-2", json!({"app": "shop"}), new.address);
     cluster.slice("default", "shop", "shop-1", old.address, ready(false));
     gateway.says("shop", "/", "200 new");
-    // Nobody is left: 503, until somebody is.
+    // No endpoint is left: 503, until there is one again.
     cluster.slice("default", "shop", "shop-2", new.address, ready(false));
     gateway.says("shop", "/", "503");
-    // One that ends and still serves is better than nobody.
+    // An endpoint that terminates and still serves is better than none.
     let ending = json!({"ready": false, "serving": true, "terminating": true});
     cluster.slice("default", "shop", "shop-1", old.address, ending);
     gateway.says("shop", "/", "200 old");
@@ -127,7 +127,7 @@ fn one_teams_mistake_stops_nobody_else_and_is_said() {
     let state =
         |state: &str| gateway.metrics().sum("umbra_kubernetes_objects", &["kind=\"VirtualService\"", state]);
     assert_eq!((state("state=\"accepted\""), state("state=\"rejected\"")), (1, 1));
-    // Everybody else goes on changing.
+    // Other objects go on changing.
     let to_v2 = json!({"hosts": ["v1"], "http": [{"route": [{"destination": {"host": "v2"}}]}]});
     cluster.api.put(virtual_service("v1", "default", to_v2));
     gateway.says("v1", "/", "200 theirs");
@@ -163,7 +163,7 @@ fn what_changes_in_the_cluster_is_told_as_changed_by_it() {
     assert!(what.contains("shop.default.svc.cluster.local"), "where it goes is named: {what}");
     let made = || gateway.metrics().sum("umbra_changes_total", &["by=\"kubernetes\"", "result=\"applied\""]);
     assert!(made() > 0);
-    // Who asks for it to be read again is answered, though nothing in it is otherwise.
+    // A request for another read is answered, though nothing has changed.
     assert_eq!(gateway.ask_admin("POST", "/reload").status, 200);
     let last = changes().pop().expect("a change");
     assert_eq!((&last["by"]["kind"], &last["what"]), (&json!("api"), &json!([])), "{last}");
@@ -206,7 +206,7 @@ fn without_its_api_server_nothing_changes_and_afterwards_nothing_is_missed() {
             std::thread::sleep(Duration::from_millis(20));
         }
         assert!(gateway.is_ready());
-        // What changes meanwhile is seen when it is back.
+        // A change in the meantime is seen when the server is back.
         let rewrite = json!({"hosts": ["shop"], "http": [
             {"match": [{"uri": {"prefix": path}}], "directResponse": {"status": 418}}, {"route": [{"destination": {"host": "shop"}}]},
         ]});
@@ -339,7 +339,7 @@ fn a_mirror_without_an_address_costs_its_copies_alone() {
         assert_eq!(gateway.said("shop", "/"), "200 primary");
         unreachable() > 0
     });
-    // It comes: copies reach it, and nothing was rebuilt for that.
+    // The canary comes: copies reach it, and nothing was rebuilt for that.
     let canary = Origin::named("canary");
     cluster.pod("default", "v2-1", json!({"app": "v2"}), canary.address);
     eventually_within(PATIENCE, "copies are sent", || {
@@ -365,7 +365,7 @@ fn an_api_server_is_spoken_to_over_tls_with_the_token_and_the_authority_of_the_k
     let gateway = cluster.start(&["--mesh"]);
     gateway.says("shop", "/", "200 v1");
     assert!(cluster.api.fields("authorization").iter().all(|field| field == "Bearer let-me-in"));
-    // Another's certificate is not believed.
+    // A certificate of another authority is not believed.
     let stranger = Authority::new(folder.path(), "stranger");
     cluster.api.found_at(&format!("https://{}", front.address), Some(&stranger.ca), Some("let-me-in"));
     let other = cluster.start(&["--mesh"]);

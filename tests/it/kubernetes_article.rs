@@ -30,7 +30,7 @@ fn install(api: &ApiServer, values: &[&str], more: &[&str]) -> String {
     apply(api, &file, more)
 }
 
-/// What curl prints, with the status alone on the last line.
+/// The status that curl prints.
 fn curl(gateway: &Replica, path: &str) -> String {
     let url = format!("http://{}{path}", gateway.address);
     let output = Command::new("curl").args(["-s", "-o", "/dev/null", "-w", "%{http_code}", &url]).output();

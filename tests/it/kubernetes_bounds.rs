@@ -1,4 +1,4 @@
-//! In a cluster that never rests, or never ends: what it says fills neither memory nor log, and costs no client an answer.
+//! In a cluster that never rests, or never ends: its objects fill neither memory nor log, and cost no client an answer.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
@@ -46,7 +46,7 @@ fn a_watch_without_end_fills_no_memory() {
     eventually_within(PATIENCE, "it is told as trouble", || {
         gateway.ask_admin("GET", "/status").text().contains("\"cluster_surplus\"")
     });
-    // What is known serves on, and goes on changing.
+    // Known objects serve on, and go on changing.
     assert_eq!(gateway.said("shop", "/"), "200 old");
     cluster.pod("default", "shop-1", json!({"app": "shop"}), new.address);
     gateway.says("shop", "/", "200 new");
@@ -108,7 +108,8 @@ fn latencies(address: std::net::SocketAddr, every: Duration, stop: &AtomicBool) 
     all
 }
 
-/// A hundred changes a second for a minute beside 800 requests a second; prints what requests take, quiet before and meanwhile.
+/// A hundred changes a second for a minute beside 800 requests a second; prints the requests' times, quiet before and
+/// meanwhile.
 #[test]
 #[ignore = "a measurement: cargo test -p tests --test it --release -- --ignored --nocapture a_hundred_changes_a_second"]
 fn a_hundred_changes_a_second_for_a_minute_are_not_felt() {

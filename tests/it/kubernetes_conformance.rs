@@ -1,4 +1,4 @@
-//! What the Gateway API's own conformance suite looks at, and what its specification says of objects that are partly wrong.
+//! Cases of the Gateway API's own conformance suite, and the specification's rules on objects that are partly wrong.
 
 use serde_json::{Value, json};
 use tests::cluster::{PATIENCE, Replica};
@@ -38,7 +38,7 @@ fn route(cluster: &ClusterStage, name: &str, parent: Value, rules: Value) {
     cluster.api.put(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": name}, "spec": spec}));
 }
 
-/// A rule that takes what is below a path to a Service.
+/// A rule that sends requests below a path to a Service.
 fn rule(path: &str, to: &str) -> Value {
     json!({"matches": [{"path": {"type": "PathPrefix", "value": path}}], "backendRefs": [{"name": to, "port": 80}]})
 }
@@ -94,7 +94,7 @@ fn a_gateway_class_says_which_version_is_installed_and_what_is_offered_of_it() {
         cluster.definition("gatewayclasses", Some("v1.6.1"));
         told(yes);
     }
-    // One of several that is another is told by its name, and all is served as far as it is understood.
+    // A definition of another version is named, and all is served as far as it is understood.
     cluster.definition("httproutes", Some("v2.0.0"));
     told(no);
     let message = class()["conditions"][1]["message"].as_str().unwrap_or_default().to_owned();
@@ -110,7 +110,7 @@ fn a_gateway_class_says_which_version_is_installed_and_what_is_offered_of_it() {
 fn a_rule_that_cannot_be_served_is_dropped_and_its_neighbours_serve() {
     let (one, two) = (Origin::named("one"), Origin::named("two"));
     let cluster = stage(json!([http("http", None)]), &one, &two);
-    // Whatever is not another's.
+    // The route for all other requests.
     route(&cluster, "rest", json!({"name": "gw"}), json!([rule("/", "two")]));
     let mut odd = rule("/odd", "one");
     odd["filters"] =
@@ -120,7 +120,7 @@ fn a_rule_that_cannot_be_served_is_dropped_and_its_neighbours_serve() {
     route(&cluster, "r", json!({"name": "gw"}), json!([odd, rule("/good", "one"), broken]));
     let gateway = cluster.start(&[]);
     gateway.says("a.test", "/good", "200 one");
-    // What it would have matched is nobody else's; what nobody knows it to match goes where it would without it.
+    // Requests of a dropped rule go nowhere else; requests of a match that is not understood go where they would without it.
     assert_eq!(gateway.said("a.test", "/odd/x"), "500");
     assert_eq!(gateway.said("a.test", "/broken("), "200 two");
     let parent = || status(&cluster, "HTTPRoute", "default", "r")["parents"][0].clone();
@@ -153,7 +153,8 @@ fn a_rule_that_cannot_be_served_is_dropped_and_its_neighbours_serve() {
     route(&cluster, "r", json!({"name": "gw"}), json!([rule("/odd", "one"), rule("/good", "one")]));
     gateway.says("a.test", "/odd/x", "200 one");
     told(of(2, &served));
-    // At fault as a whole it is refused, and its last version serves on; of one that never was accepted what is known is answered.
+    // A route at fault as a whole is refused, and its last version serves on; of one that never was accepted the known parts
+    // are answered.
     route(&cluster, "r", json!({"name": "gw"}), json!([odd]));
     told(of(3, &["Accepted=False/UnsupportedValue", served[1]]));
     assert_eq!(gateway.said("a.test", "/odd/x"), "200 one");
@@ -236,7 +237,7 @@ fn echo(name: &'static str) -> Origin {
     })
 }
 
-/// One request, with lines like `X-A: b\r\n`.
+/// A request, with lines like `X-A: b\r\n`.
 fn ask(gateway: &Replica, host: &str, line: &str, lines: &str) -> Response {
     let head = format!("{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{lines}\r\n");
     Client::connect(gateway.address).ask(head)

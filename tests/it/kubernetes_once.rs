@@ -1,4 +1,4 @@
-//! A cluster that is read once: what `check` and `explain` say of it.
+//! A cluster that is read once: the output of `check` and `explain` on it.
 
 use std::process::{Command, Output};
 

@@ -1,4 +1,4 @@
-//! What people say of mirrors in a ConfigMap, and what they are told of their objects in Events.
+//! Policies of mirrors in a ConfigMap, and Events on objects.
 
 use serde_json::{Value, json};
 use tests::cluster::{PATIENCE, Replica};
@@ -105,11 +105,11 @@ fn what_becomes_of_an_object_is_an_event_on_it_once_for_a_generation() {
     let anew = route.clone();
     cluster.api.put(route);
     eventually_within(PATIENCE, "it is applied again", || said("Normal Applied: ") == 2);
-    // Whoever describes one that is made anew sees what is said of this very object.
+    // The Event on an object that is made anew is on this very object.
     cluster.api.delete("VirtualService", "default", "shop");
     cluster.api.put(anew);
     eventually_within(PATIENCE, "the new one is applied", || said("Normal Applied: ") == 3);
-    // Another replica says nothing twice, and neither does this one.
+    // Another replica repeats no Event, and neither does this one.
     let written = cluster.api.written("/events").len();
     drop(gateway);
     let next = cluster.start(&["--mesh"]);
@@ -152,7 +152,7 @@ fn a_share_that_an_operator_has_set_goes_on_until_its_object_says_another() {
     let of = |what: &str| gateway.metrics().sum(what, &["mirror=\"v2\""]);
     let share = || (of("umbra_mirror_percent"), of("umbra_mirror_configured_percent"));
     assert_eq!(share(), (7, 100));
-    // Somebody else's object.
+    // An object of another author.
     let mut other = route.clone();
     other["metadata"]["name"] = "other".into();
     other["spec"] = json!({"hosts": ["other"], "http": [{"directResponse": {"status": 418}}]});

@@ -1,4 +1,4 @@
-//! A Service for each Gateway: two Gateways of one port do not meet, and what is made for one goes with it.
+//! A Service for each Gateway: two Gateways of one port do not meet, and the Service of one goes with it.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -53,7 +53,7 @@ fn said(port: u16) -> String {
     }
 }
 
-/// Eight free ports below those that the kernel gives to whoever asks for any.
+/// Eight free ports below those that the kernel chooses for port 0.
 fn range() -> String {
     let start = std::process::id() % 1_000;
     let is_free = |port: u16| TcpListener::bind(("0.0.0.0", port)).is_ok();
@@ -90,7 +90,7 @@ fn two_gateways_of_one_port_do_not_meet_and_each_has_an_address_of_its_own() {
     for (port, name) in ports.iter().zip(["one", "two"]) {
         eventually_within(PATIENCE, &format!("{name} is served"), || said(*port) == name);
     }
-    // What is said in its place is kept: labels, our Pods, its type.
+    // The other fields of a changed Service are kept: labels, our Pods, its type.
     let named = |gateway: &str| {
         let is = |service: &Value| {
             service["metadata"]["annotations"]["umbra.dev/gateway"] == format!("default/{gateway}")
@@ -119,7 +119,7 @@ fn two_gateways_of_one_port_do_not_meet_and_each_has_an_address_of_its_own() {
     );
     eventually_within(PATIENCE, "it has one", || condition("one") == "Programmed \"192.0.2.1\"");
     assert_eq!(condition("two"), "AddressNotAssigned null");
-    // A listener more is a port more; what there is stays where it is.
+    // Another listener is another port; the existing one stays where it is.
     gateway(&cluster, "one", &[80, 8080]);
     eventually_within(PATIENCE, "it has a second port", || made(&cluster)[0].1.len() == 2);
     assert_eq!(made(&cluster)[0].1[0], (80, ports[0]));
@@ -178,7 +178,7 @@ fn a_gateway_that_asks_for_an_address_is_programmed_when_its_service_has_it_and_
         let is_ours = |one: &Value| one["metadata"]["annotations"]["umbra.dev/gateway"] == "default/gw";
         cluster.api.all("Service").into_iter().find(is_ours)
     };
-    // Of two the first is asked for, which nobody has.
+    // Of two addresses the first is asked for, which the load balancer does not have.
     asks(json!([unusable, usable]));
     told(["True=Accepted", "False=AddressNotUsable"], json!([]));
     let wish = || service().map(|service| service["spec"]["loadBalancerIP"].clone()).unwrap_or_default();
@@ -192,7 +192,7 @@ fn a_gateway_that_asks_for_an_address_is_programmed_when_its_service_has_it_and_
     let balanced = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}, {"ip": "192.0.2.2"}]}});
     cluster.api.set_status("Service", HOME, &name, balanced);
     told(["True=Accepted", "True=Programmed"], json!([usable]));
-    // Who asks for none has all.
+    // A Gateway that asks for none has all.
     asks(json!([]));
     let both = json!([usable, {"type": "IPAddress", "value": "192.0.2.2"}]);
     told(["True=Accepted", "True=Programmed"], both);

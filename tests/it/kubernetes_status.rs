@@ -1,4 +1,4 @@
-//! What a gateway says of the Gateway API's objects in their status: once, of what is served, beside the words of others.
+//! The status of the Gateway API's objects: written once, of the configuration in force, beside the entries of others.
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -20,7 +20,7 @@ fn to_shop(path: &str, parents: Value) -> Value {
     )
 }
 
-/// A Gateway of ours and one of somebody else, and a Service.
+/// A Gateway of ours and a foreign one, and a Service.
 fn cluster(origin: &Origin) -> ClusterStage {
     let cluster = ClusterStage::new();
     cluster.definitions("v1.6.1");
@@ -91,8 +91,7 @@ fn each_object_is_told_once_what_is_served_of_it_and_the_words_of_others_stay() 
     assert_eq!(conditions(&of_gateway["listeners"][0]).len(), 4, "{of_gateway}");
     let class = status(&cluster, "GatewayClass", "", "umbra");
     assert_eq!(conditions(&class), ["Accepted=True/Accepted@1", "SupportedVersion=True/SupportedVersion@1"]);
-    // Endpoints that come and go, an object of somebody else's, a history that is forgotten: nothing to say. A conflict: said all
-    // the same.
+    // Endpoints that come and go, a foreign object, a history that is forgotten: no writes. A conflict: written all the same.
     let writes = || cluster.api.written("/status").iter().filter(|one| one.status == 200).count();
     let before = writes();
     cluster.pod("default", "shop-2", json!({"app": "shop"}), shop.address);
@@ -101,10 +100,10 @@ fn each_object_is_told_once_what_is_served_of_it_and_the_words_of_others_stay() 
     cluster.api.put(to_shop("/next", both));
     says(&cluster, &gateway, &["Accepted=True/Accepted@2", "ResolvedRefs=True/ResolvedRefs@2"]);
     assert_eq!(writes(), before + 1, "{:?}", cluster.api.written("/status"));
-    // What is missing is said, and the route stays accepted.
+    // A missing Service is reported, and the route stays accepted.
     cluster.api.delete("Service", "default", "shop");
     says(&cluster, &gateway, &["Accepted=True/Accepted@2", "ResolvedRefs=False/BackendNotFound@2"]);
-    // A parent that is ours no more takes our words along, and nobody else's.
+    // A parent that is ours no more takes our entry along, and no other's.
     cluster.api.put(to_shop("/next", json!([{"name": "theirs"}])));
     says(&cluster, &gateway, &[]);
     assert_eq!(status(&cluster, "HTTPRoute", "default", "shop"), json!({"parents": [theirs]}));
@@ -237,7 +236,7 @@ fn what_is_asked_of_the_api_server_is_what_the_manifest_of_rights_allows() {
             "tls": {"certificateRefs": [{"name": "shop"}]}}]}}));
     cluster.api.put(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GRPCRoute", "metadata": {"name": "calls"},
         "spec": {"parentRefs": [{"name": "gw"}], "hostnames": ["calls.test"], "rules": [{"backendRefs": [{"name": "calls", "port": 80}]}]}}));
-    // And a Service for whom to believe.
+    // And a Service with a BackendTLSPolicy.
     cluster.service("default", "calls", json!({"app": "calls"}));
     cluster.api.put(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "BackendTLSPolicy", "metadata": {"name": "calls"},
         "spec": {"targetRefs": [{"group": "", "kind": "Service", "name": "calls"}],
@@ -281,7 +280,7 @@ fn listeners_of_gateways_come_and_go_and_one_whose_port_is_taken_costs_itself_al
     });
     assert_eq!(listener(0)[0], "Accepted=True/Accepted@3");
     assert_eq!(gateway.said("shop.test", "/"), "200 shop");
-    // It is free by and by, and taken without a word of anybody.
+    // The port is free later, and taken without a change of any object.
     drop(taken);
     let also = SocketAddr::from(([127, 0, 0, 1], other));
     eventually_within(PATIENCE, "it listens there too", || TcpStream::connect(also).is_ok());

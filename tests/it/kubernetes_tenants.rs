@@ -1,4 +1,4 @@
-//! In a cluster that many share: nothing that the one writes stops what another wrote, or uses what the gateway's machine has.
+//! In a cluster that many share: an object of one author stops no other's, and uses no file or socket of the gateway's machine.
 
 use serde_json::{Value, json};
 use tests::{ClusterStage, Origin};

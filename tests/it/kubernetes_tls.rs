@@ -1,5 +1,5 @@
 //! TLS in a cluster: Gateways end it with certificates of Secrets, which are read by name, come and go and are renewed while it
-//! serves; what cannot be served is said, and no key is.
+//! serves; faults are reported, and keys are not.
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output};
@@ -35,7 +35,7 @@ impl Stage {
         self.gateway_with(listeners, &Value::Null);
     }
 
-    /// The Gateway, with what it says of its clients.
+    /// The Gateway, with these settings for its clients.
     fn gateway_with(&self, listeners: Value, frontend: &Value) {
         let mut spec = json!({"gatewayClassName": "umbra", "listeners": listeners});
         if !frontend.is_null() {
@@ -103,7 +103,7 @@ impl Stage {
         eventually_within(PATIENCE, &format!("{wanted:?} is said"), has);
     }
 
-    /// Nothing that anybody is told has a key in it.
+    /// No output has a key in it.
     fn tells_no_key(&self, gateway: &Replica, pair: &Pair) {
         let key = std::fs::read_to_string(&pair.key).expect("a key");
         let line = key.lines().nth(1).expect("a line of it");
@@ -186,7 +186,7 @@ fn a_certificate_is_renewed_while_it_serves_and_no_connection_is_lost() {
     let gateway = stage.cluster.start_at(&[], &[]);
     let at = SocketAddr::from(([127, 0, 0, 1], port));
     stage.serves(at, "a.example");
-    // One connection asks all the while: what it was begun with goes on.
+    // A connection asks all the while: it goes on with its own certificate.
     let script = "import http.client,ssl,sys,socket\n\
                   c=ssl.create_default_context(cafile=sys.argv[1])\n\
                   h=http.client.HTTPSConnection('a.example',int(sys.argv[2]),context=c)\n\
@@ -308,7 +308,7 @@ fn clients_show_certificates_where_their_gateway_wants_them_and_come_in_nowhere_
     for (port, pair) in [(0, None), (1, None), (0, Some(&two)), (1, Some(&one))] {
         assert!(!comes_in(port, pair), "{port} {pair:?}");
     }
-    // Nobody is asked, and it is said of the Gateway.
+    // No certificate is required, and the Gateway's status says so.
     let frontend =
         json!({"default": validation("first", "AllowInsecureFallback"), "perPort": frontend["perPort"]});
     stage.gateway_with(listeners(), &frontend);
@@ -341,7 +341,7 @@ fn gateways_of_istio_have_certificates_of_our_own_namespace_alone() {
     stage.cluster.api.put(json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
         "metadata": {"name": "shop", "namespace": "default"}, "spec": {"hosts": ["a.example"], "gateways": ["team/gw"],
             "http": [{"route": [{"destination": {"host": "shop"}}]}]}}));
-    // Who may write in a namespace does not get at what is in another.
+    // An author of one namespace cannot use the Secrets of another.
     stage.secret("team", "a", &pair);
     let _gateway = stage.cluster.start_at(&[], &["--istio-selector", "istio=ingressgateway"]);
     let at = SocketAddr::from(([127, 0, 0, 1], port));
@@ -392,7 +392,7 @@ fn a_request_for_a_name_of_another_listener_than_its_connections_is_misdirected(
     {
         eventually_within(PATIENCE, &format!("{name} is served"), || status(name, name) == "200");
     }
-    // As the conformance suite has it: the name of the handshake, Host, and what is said.
+    // As the conformance suite has it: the name of the handshake, Host, and the outcome.
     let rows = [
         ("example.org", "example.org", "v1 200"),
         ("example.org", "second-example.org", "421"),
@@ -426,7 +426,7 @@ fn a_request_for_a_name_of_another_listener_than_its_connections_is_misdirected(
         assert_eq!(heard.status(), wanted, "{host}");
     }
     (0..4).for_each(|index| stage.says(index, &["OverlappingTLSConfig=True/OverlappingHostnames"]));
-    // With one listener nothing overlaps, and whoever comes in there may ask for every name.
+    // With one listener nothing overlaps, and its clients may ask for every name.
     stage.gateway(json!([listener("every", None)]));
     let alone = || {
         let said = stage.said(0);

@@ -1,4 +1,4 @@
-//! In a cluster that is large, slow or half broken: what it does holds up nobody, and what it hides comes to light.
+//! In a cluster that is large, slow or half broken: its trouble holds nothing else up, and hidden objects come to light.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ fn a_list_of_much_holds_up_neither_a_probe_nor_an_operator() {
     mirrored(&cluster, &shop);
     let gateway = cluster.start(&["--mesh"]);
     gateway.says("shop", "/", "200 shop");
-    // Which takes seconds to read where nothing is optimised.
+    // Objects that take seconds to read where nothing is optimised.
     let filler: Vec<Value> = (0..8000).map(Value::from).collect();
     for n in 0..300 {
         let mut service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": format!("large-{n}")},
@@ -96,7 +96,7 @@ fn pods_that_are_not_known_yet_hold_up_no_other_change() {
     assert_eq!(gateway.admin("PATCH", "/mirrors/v2", body).status, 200);
     let took = asked.elapsed();
     assert!(took < Duration::from_secs(4), "a share was set after {took:?}");
-    // They never come: what asks for them is served without.
+    // The Pods never come: the configuration that asks for them is served without.
     gateway.says("labelled", "/", "503");
     assert_eq!(gateway.said("shop", "/"), "200 shop");
 }
@@ -140,7 +140,7 @@ fn a_list_whose_next_page_has_expired_is_asked_for_at_once() {
     for n in 0..500 {
         cluster.service("default", &format!("a-{n}"), json!({"app": "none"}));
     }
-    // As an API server forgets what a list was of, after minutes: every time.
+    // As an API server forgets a list's continue token, after minutes: every time.
     cluster.api.order("GET", "continue=", 410, usize::MAX);
     let gateway = cluster.start(&["--mesh"]);
     gateway.says("shop", "/", "200 shop");
@@ -177,7 +177,7 @@ fn a_token_that_has_expired_is_read_anew() {
     eventually_within(3 * PATIENCE, "it is let in", || gateway.said("shop", "/") == "200 new");
 }
 
-/// 1,000 HTTPRoutes and 5,000 endpoints; prints how long what takes.
+/// 1,000 HTTPRoutes and 5,000 endpoints; prints the time of each step.
 #[test]
 #[ignore = "a measurement: cargo test -p tests --test it --release -- --ignored --nocapture a_large_cluster"]
 fn a_large_cluster_is_followed() {

@@ -205,7 +205,7 @@ fn a_mirror_that_was_taken_out_while_it_was_connected_to_does_not_hold_up_the_en
     let mut gateway = setup.clone().mirror("v2", v2.address, "connect_timeout = \"2s\"").start();
     let mut client = gateway.client();
     assert_eq!(client.ask(ASK).status, 200);
-    // One shipper is called each tick, so that some still connect when the failure of others empties the ring.
+    // A shipper is called each tick, so that some still connect when the failure of others empties the ring.
     eventually("connects are under way", || gateway.metrics().sum("umbra_mirror_connects_total", &[]) >= 4);
     gateway.write(&setup.toml());
     gateway.signal("HUP");
@@ -297,7 +297,7 @@ fn an_unread_standard_error_holds_up_nobody() {
     let file = folder.path().join("gateway.toml");
     let setup = Setup::new(&v1);
     std::fs::write(&file, setup.toml()).expect("the configuration is written");
-    // Read by nobody, but open.
+    // Open, but never read.
     let (_unread, stderr) = std::io::pipe().expect("a pipe");
     let (dns, at) = names.environment();
     let mut child = Command::new(tests::gateway::binary())
@@ -332,7 +332,7 @@ fn an_unread_standard_error_holds_up_nobody() {
     assert_eq!(child.wait().expect("it ended").code(), Some(0));
 }
 
-/// Runs the gateway as the first process of a container; what it is outside, once it is.
+/// Runs the gateway as the first process of a container; returns the function that finds its id outside.
 fn as_first(command: &Command) -> (Process, impl Fn() -> Option<Successor> + use<>) {
     let mut unshare = Command::new("unshare");
     unshare.args(["--pid", "--fork", "--kill-child"]).arg(command.get_program()).args(command.get_args());

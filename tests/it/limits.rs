@@ -81,7 +81,7 @@ fn a_connection_that_asks_now_and_then_is_kept() {
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(6) {
         assert_eq!(client.ask(GET).text(), "v1", "after {:?}", started.elapsed());
-        // This client's own slowness: below the limit, above what the gateway keeps a buffer for.
+        // This client's own slowness: below the limit, longer than the gateway keeps a buffer.
         assert!(!client.hears_within(Duration::from_millis(700)));
     }
 }
@@ -133,7 +133,7 @@ fn content_that_drips_for_ever_is_answered_408_although_each_piece_is_in_time() 
     let mut client = gateway.client();
     client.send(format!("{POST}Content-Length: 10000\r\n\r\n"));
     let started = Instant::now();
-    // Ten bytes a second, a tenth of what is asked for.
+    // Ten bytes a second, a tenth of the required rate.
     while !client.hears_within(Duration::from_millis(100)) {
         assert!(started.elapsed() < PATIENCE, "dripping goes on for ever");
         client.send(b"x");
@@ -150,7 +150,7 @@ fn content_that_drips_for_ever_is_answered_408_although_each_piece_is_in_time() 
 
 #[test]
 fn a_primary_that_takes_content_slowly_is_not_held_against_the_client() {
-    // It reads nothing for longer than the client's own patience, while the client has sent all that fits.
+    // The primary reads nothing for longer than the client's own limit, while the client has sent all that fits.
     let gate = Gate::closed();
     let held = Arc::clone(&gate);
     let v1 = Origin::scripted(move |conn| {
@@ -435,13 +435,13 @@ fn a_mirror_takes_no_descriptor_that_a_client_or_its_primary_needs() {
     let addresses = process.lines("listening on ", 1);
     let address: SocketAddr = addresses[0].parse().expect("an address");
     assert!(process.stdout().contains("WARNING: enough for "), "{}", process.stdout());
-    // Whoever is turned away may hear so while it still connects.
+    // A client that is turned away may be told while it still connects.
     let mut clients: Vec<Option<TcpStream>> = (0..100).map(|_| TcpStream::connect(address).ok()).collect();
     for client in clients.iter_mut().flatten() {
         let _ = client.write_all(GET.as_bytes());
     }
     let heard: Vec<String> = clients.iter_mut().flatten().map(read_head).collect();
-    // Whoever is let in is served, and nobody gets a 503.
+    // A client that is let in is served, and none gets a 503.
     let served = heard.iter().filter(|head| head.starts_with("HTTP/1.1 200")).count();
     assert!((10..100).contains(&served), "{heard:?}");
     assert!(heard.iter().all(|head| head.is_empty() || head.starts_with("HTTP/1.1 200")), "{heard:?}");
@@ -527,7 +527,7 @@ fn read_head(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&head).into_owned()
 }
 
-/// The highest resident memory while `work` runs, above what it was before.
+/// The highest resident memory while `work` runs, above that before.
 fn growth_during(gateway: &Gateway, work: impl FnOnce() + Send) -> u64 {
     let before = gateway.rss_bytes();
     let mut peak = before;
@@ -615,7 +615,7 @@ fn a_client_that_takes_its_answer_in_drips_is_given_up() {
         .start();
     let mut slow = gateway.client();
     slow.send(GET);
-    // Half a megabyte at a time, ten times a second: far below what is asked for, and never silent for a second.
+    // Half a megabyte at a time, ten times a second: far below the required rate, and never silent for a second.
     let started = Instant::now();
     let mut some = vec![0; 512 << 10];
     while !gave_up.wait_at_most(Duration::from_millis(100)) {
@@ -651,7 +651,7 @@ fn a_primary_that_takes_no_content_gets_no_more_of_it_and_the_client_an_answer()
         let mut client = Client::connect(address);
         let started = Instant::now();
         client.send(format!("{POST}Content-Length: {STREAMED}\r\n\r\n"));
-        // It goes on writing while it listens: however slowly the gateway takes it, there is more than fits on the way.
+        // The client goes on writing while it listens: however slowly the gateway reads, more is on the way than fits.
         let mut writer = client.stream.try_clone().expect("a second handle");
         let writing = std::thread::spawn(move || {
             let _ = writer.write_all(&vec![b'x'; 32 << 20]);

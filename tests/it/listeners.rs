@@ -1,4 +1,4 @@
-//! Listeners come and go while the gateway serves: nobody who uses another one notices, and who used one that goes is told.
+//! Listeners come and go while the gateway serves: clients of the others do not notice, and clients of one that goes are told.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -8,14 +8,14 @@ use tests::load::get;
 use tests::process::successor;
 use tests::{Client, Gate, Gateway, Origin, Response, Setup, eventually};
 
-/// An address of this machine on which nothing listens and nobody else's test will: no test binds port 0 there.
+/// An address of this machine that is free and stays so: no test binds port 0 there.
 pub(crate) fn free(host: u8) -> SocketAddr {
     let socket =
         TcpListener::bind(SocketAddr::from(([127, 77, 0, host], 0))).expect("an address of this machine");
     socket.local_addr().expect("bound")
 }
 
-/// A port on which nothing listens at any address, and that the kernel gives nobody who asks for any (those begin at 32768).
+/// A port that is free at any address, and that the kernel does not choose for port 0 (those begin at 32768).
 fn free_everywhere() -> u16 {
     let first = 10_000 + u16::try_from(std::process::id() % 10_000).expect("it is less");
     let is_free = |port: &u16| TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], *port))).is_ok();
@@ -275,7 +275,7 @@ fn the_admin_listener_moves_and_whoever_moved_it_is_told() {
     eventually("nothing listens there any more", || refuses(gateway.admin));
     let mut now = Client::connect(moved_to);
     assert_eq!(now.ask(ask("GET", "/readyz", "", "")).status, 200);
-    // Another token is another listener too: who came before it was set is let go, and has to show it.
+    // Another token is another listener too: earlier clients are disconnected, and have to show it.
     let guarded = elsewhere.replace("[admin]\n", "[admin]\ntoken = \"open-sesame\"\n");
     assert_eq!(now.ask(ask("PUT", "/config", "", &guarded)).status, 200);
     eventually("the connection ends", || now.is_closed());

@@ -26,7 +26,7 @@ fn origin(port: &str) -> (Process, std::net::SocketAddr) {
     (process, address)
 }
 
-/// What a run on one thread says.
+/// The report of a run on one thread.
 fn run(url: &str, more: &[&str]) -> Value {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("run.json");

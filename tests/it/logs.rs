@@ -1,5 +1,5 @@
-//! Access log, traces and the gateway's own log: each exchange is told once, with what became of its copies, and telling
-//! costs the client nothing.
+//! Access log, traces and the gateway's own log: each exchange is told once, with the ends of its copies, and telling costs the
+//! client nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -67,7 +67,7 @@ fn every_exchange_is_told_once_with_what_became_of_every_copy() {
         .workers(2);
     let gateway = logging_to(&setup, &log, "").start();
     hammer(gateway.address, CLIENTS, EACH, numbered, |_, answer| assert_eq!(answer.status, 200));
-    // One that is answered by the gateway, and is told too.
+    // A request that the gateway answers itself is told too.
     assert_eq!(gateway.client().ask("GET / HTTP/1.1\r\n\r\n").status, 400);
 
     let told = wait_for_lines(&log, CLIENTS * EACH + 1);
@@ -247,7 +247,7 @@ fn a_trace_goes_through_to_every_wire_and_its_spans_to_the_collector() {
         assert_eq!(id(name, "parentSpanId"), id("GET all", "spanId"), "{name}");
     }
     assert!(to_v1 != to_v2 && to_v1 != PARENT && to_v2 != PARENT);
-    // What the client does not sample is passed on and told nobody.
+    // A trace that the client does not sample is passed on, without spans.
     traced(&gateway, false);
     let second = v1.wait_for(2).swap_remove(1);
     assert!(second.field("traceparent").is_some_and(|value| value.ends_with("-00")));
@@ -265,7 +265,7 @@ fn a_copys_span_never_begins_before_the_primarys() {
     let gateway = Setup::new(&v1).mirror("v2", v2.address, "").with(&tracing).start();
     let mut client = gateway.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345");
-    // The upload takes its time: that is no lag of the copy's. What has come is on its way to the primary.
+    // The upload takes its time: that is no lag of the copy's. Its first part is on its way to the primary.
     eventually("the beginning is at v1", || v1.carried_with("12345").is_some());
     assert_eq!(client.ask("67890").status, 200);
     eventually("three spans", || spans(&collector).len() == 3);

@@ -167,7 +167,7 @@ fn istios_integration_case_none_a_tenth_half_all_and_silence() {
         let mut gateway = start(&[&service], &[("a", &a), ("b", &b)]);
         (0..1_000).for_each(|_| assert_eq!(gateway.get("b.example.com", "/").1, "a"));
         let sent = Metrics::settled(gateway.admin, "b").mirror("b", "sent_total") as f64;
-        // None and all are exact; between them five sigma, of a thousand rather than its hundred calls.
+        // The shares 0 and 1 are exact; between them five sigma, of a thousand rather than its hundred calls.
         let slack = slack + 5.0 * f64::sqrt(1_000.0 * p * (1.0 - p));
         assert!((sent - 1_000.0 * p).abs() <= slack, "{percentage}: {sent}");
         assert_eq!(b.count() as f64, sent);

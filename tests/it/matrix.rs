@@ -1,19 +1,19 @@
-//! The whole HTTP/1.1 matrix: for each of its rows, what shows it. A row that nothing shows any more fails here.
+//! The whole HTTP/1.1 matrix, with the proof of each of its rows. A row whose proof is gone fails here.
 
 use std::fs;
 use std::path::Path;
 
 use tests::{answer_rows, request_rows};
 
-/// What shows a row.
+/// The proof of a row.
 enum By {
     /// Cases of this name in the tables of bytes, which run on both drivers, whole, cut and pipelined.
     Rows,
     /// A test, by its file and name.
     Test(&'static str),
-    /// Nothing here: a run that somebody makes, and the words that say so.
+    /// None here: a run by hand, and the words that say so.
     Run(&'static str),
-    /// Nothing: a decision, and the words that give its reason.
+    /// None: a decision, and the words that give its reason.
     Not(&'static str),
 }
 

@@ -1,4 +1,4 @@
-//! What Prometheus makes of `/metrics`: its own checker, and the server itself.
+//! `/metrics` as Prometheus reads it: its own checker, and the server itself.
 
 use std::fs;
 use std::io::Write;
@@ -54,7 +54,7 @@ fn a_real_prometheus_scrapes_every_family() {
         gateway.admin
     );
     fs::write(&file, config).expect("it is written");
-    // It cannot be asked for a port of the system's choice; nobody else has one on this address.
+    // Prometheus cannot take port 0; no other test has a port on this address.
     let free = std::net::TcpListener::bind("127.0.9.1:0").expect("bind").local_addr().expect("address");
     let mut server = tool("prometheus");
     server

@@ -273,7 +273,7 @@ fn a_request_that_is_itself_a_copy_is_not_copied_again() {
     assert_eq!((v2.count(), v3.connections()), (5, 0));
 }
 
-/// Nothing that a client says of itself is believed.
+/// The clients' own X-Forwarded fields are not believed.
 fn among_strangers(setup: Setup) -> Setup {
     setup.with(
         "[headers]
@@ -310,7 +310,7 @@ fn a_stranger_cannot_take_a_request_out_of_mirroring_nor_be_taken_for_a_copy() {
 fn a_copy_that_comes_back_is_known_whatever_hops_between_took_from_it() {
     let (v1, gateway) = (Origin::named("v1"), Arc::new(OnceLock::<SocketAddr>::new()));
     let address = Arc::clone(&gateway);
-    // A hop that takes every mark away but what it does not know.
+    // A hop that removes every mark but those it does not know.
     let hop = Origin::new(move |request, stream| {
         let kept = request.fields.iter().filter(|(name, _)| {
             !["via", "x-umbra-mirror", "host", "connection", "x-request-id"]
@@ -537,7 +537,7 @@ fn many_uploads_held_at_once_share_the_rings_bytes() {
     assert!(growth < 36 << 20, "{} MiB more for 4 MiB of ring", growth >> 20);
 }
 
-// === What a mirror's connection may do ===
+// === The end of a mirror's connection ===
 
 #[test]
 fn a_mirror_that_announces_its_closes_loses_and_doubles_nothing() {

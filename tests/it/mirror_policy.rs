@@ -1,4 +1,4 @@
-//! What a mirror may ask for: more copies or fewer, of which requests, after which answers, and without which secrets.
+//! Settings of a mirror: more copies or fewer, of which requests, after which answers, and without which secrets.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -207,7 +207,7 @@ fn a_copy_that_waited_too_long_is_not_sent_late() {
     v2.wait_for(1);
     ask_all(&gateway, 1..21);
     assert_eq!(gateway.metrics().mirror("v2", "waiting"), 20);
-    // What comes later pushes out what has become stale, two by two; the mirror is not asked.
+    // Later copies push out stale ones, two by two; the mirror gets none.
     let mut id = 21;
     eventually("copies become stale", || {
         ask_all(&gateway, id..id + 1);
@@ -236,7 +236,7 @@ fn copies_that_want_a_failed_answer_wait_for_it_and_tell_how_the_primary_did() {
     let v1 = Origin::new(move |_, stream| match asked.fetch_add(1, SeqCst) % 3 {
         0 => write(stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
         1 => {
-            // Somebody's slowness, which the copy must tell.
+            // The primary's slowness, which the copy must tell.
             std::thread::sleep(Duration::from_millis(20));
             write(stream, "HTTP/1.1 503 Oh\r\nContent-Length: 0\r\n\r\n")
         }
@@ -353,7 +353,7 @@ fn copies_are_spread_over_routes_so_that_a_rare_one_has_all_it_can_and_the_whole
         let asked = format!("GET /{route} HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(client.ask(asked).status, 200);
     };
-    // One of twenty is rare.
+    // One of twenty requests is rare.
     let mut round = || {
         (0..19).for_each(|_| ask("busy"));
         ask("rare");
@@ -367,7 +367,7 @@ fn copies_are_spread_over_routes_so_that_a_rare_one_has_all_it_can_and_the_whole
     (0..5).for_each(|_| round());
     let _all_ended = gateway.settled("v2");
     assert!(v2.count() > before && of_rare() == rare_before + 5);
-    // Nothing is nothing, at once.
+    // A share of 0 copies nothing, at once.
     gateway.write(&text(0));
     assert_eq!(gateway.admin("POST", "/reload", "").status, 200);
     let before = v2.count();

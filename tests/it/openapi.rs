@@ -1,5 +1,5 @@
-//! The admin listener does what its description says: schemathesis reads the one and asks the other, with what is right
-//! and with what is wrong.
+//! The admin listener behaves as its description says: schemathesis reads the description and sends requests, valid and
+//! invalid.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! The gateway says what happens: who is in trouble, since when and how much, once at the change and once when it is over.
+//! The gateway reports trouble: subject, time and count, once at the change and once when it is over.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -74,7 +74,7 @@ fn asks_until(gateway: &Gateway, what: &str, mut until: impl FnMut() -> bool) {
         if until() {
             return;
         }
-        // What was counted says why.
+        // The counters say why.
         let late = Instant::now() > deadline;
         assert!(!late, "never happened: {what}\n{}\n{}", gateway.stderr(), gateway.metrics().text());
     }
@@ -98,7 +98,7 @@ fn a_mirror_that_dies_is_one_warning_and_its_return_one_line_however_long_it_was
     asks_until(&gateway, "its return is told", || !lines(&gateway, "INFO", "mirror v2").is_empty());
     let told = lines(&gateway, "INFO", "mirror v2").remove(0);
     assert!(told.contains("gets its copies again after") && told.contains("unreachable"), "{told}");
-    // It flaps: nothing more is said within the minute.
+    // The mirror flaps: nothing more is logged within the minute.
     v2.dies();
     let of = |kind: &str| {
         let now: serde_json::Value =
@@ -176,7 +176,7 @@ fn a_share_that_its_governor_lowers_is_told_with_both_shares_and_the_reason() {
     assert!(now.contains("\"kind\":\"share_lowered\""), "{now}");
 }
 
-/// Answers whatever comes in plaintext; with the test's process it ends.
+/// Answers every connection in plaintext; ends with the test's process.
 fn plain() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("address");

@@ -1,4 +1,4 @@
-//! What is installed: a package and a tarball of given programs, under one name in the unit, the logs' rotation, manuals and
+//! Installation: a package and a tarball of given programs, under one name in the unit, the logs' rotation, manuals and
 //! completions; taken apart and run.
 
 use std::collections::BTreeSet;
@@ -48,7 +48,7 @@ fn page(tree: &Path, name: &str) -> String {
     run(Command::new("gzip").arg("-dc").arg(tree.join("share/man/man1").join(name)))
 }
 
-/// What stands in a tree whose top is `usr`: programs that run, and the rest that names them so.
+/// Checks a tree whose top is `usr`: its programs run, and the other files name them so.
 #[track_caller]
 fn serves_under_one_name(tree: &Path, etc: &Path, program: &str) {
     let umbra = tree.join("bin/umbra");

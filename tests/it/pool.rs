@@ -40,7 +40,7 @@ fn a_clean_connection_is_used_again() {
     eventually("the connection is kept", || idle() == 1);
 }
 
-/// K1: what the gateway answers by itself leaves no content behind that could become a request.
+/// K1: a request that the gateway answers itself leaves no content behind that could become a request.
 #[test]
 fn content_of_a_locally_answered_request_never_becomes_a_request() {
     let primary = Origin::named("v1");
@@ -103,7 +103,7 @@ fn a_request_without_route_is_404_and_the_next_is_served() {
     assert_eq!(gateway.metrics().sum("umbra_rejected_total", &["reason=\"no_route\""]), 1);
 }
 
-/// K2: a connection the primary closed while it was idle costs nobody anything.
+/// K2: a connection that the primary closed while it was idle costs no client anything.
 #[test]
 fn a_connection_closed_while_idle_is_not_used_again() {
     for method in ["GET", "POST"] {
@@ -137,7 +137,7 @@ fn dies_on_its_second_request(after: After) -> Origin {
     })
 }
 
-/// K2, K5: the primary took the request on a kept connection and hung up: what may happen twice is sent once more.
+/// K2, K5: the primary took the request on a kept connection and hung up: an idempotent request is sent once more.
 #[test]
 fn a_kept_connection_that_dies_is_retried_only_where_nothing_can_happen_twice() {
     for after in [After::Close, After::Reset] {
@@ -220,7 +220,7 @@ fn a_race_between_close_and_request_costs_no_get_and_doubles_no_post() {
     }
 }
 
-/// K4: what a primary says unasked is nobody's answer.
+/// K4: unasked bytes of a primary are part of no answer.
 #[test]
 fn a_connection_that_spoke_while_idle_is_not_used_again() {
     for unasked in
@@ -251,7 +251,6 @@ fn a_connection_that_spoke_while_idle_is_not_used_again() {
     }
 }
 
-/// K6: whoever hangs up, nobody gets an answer that was another's.
 /// U8 and S2, where the content comes when the answer is long relayed: its connection rests for a moment.
 #[test]
 fn content_that_an_answer_must_not_have_reaches_no_client_however_late() {
@@ -289,7 +288,7 @@ fn content_that_an_answer_must_not_have_reaches_no_client_however_late() {
             }
         }
     }
-    // One that has no other connection.
+    // A request that has no other connection.
     let gateway = Setup::new(&primary).start();
     let mut client = gateway.client();
     eventually("a connection that stayed silent is used again", || {
@@ -299,6 +298,7 @@ fn content_that_an_answer_must_not_have_reaches_no_client_however_late() {
     });
 }
 
+/// K6: whichever clients hang up, none gets another's answer.
 #[test]
 fn answers_never_reach_another_client() {
     let primary = Origin::new(|request: &Request, stream| {
@@ -318,7 +318,7 @@ fn answers_never_reach_another_client() {
                     for n in 0..4 {
                         let target = format!("/{who}/{round}/{n}");
                         client.send(get(&target));
-                        // One in three leaves before its answer, with or without a reset.
+                        // A client in three leaves before its answer, with or without a reset.
                         match (round + n + who) % 3 {
                             0 if round % 2 == 0 => {
                                 client.reset();
@@ -484,7 +484,7 @@ fn an_answer_is_read_no_faster_than_its_client_reads() {
     let mut client = gateway.client();
     client.send(get("/"));
     eventually("the answer begins", || written.load(Ordering::SeqCst) > 0);
-    // It stands still once every buffer on the way is full: twice the same count, a while apart.
+    // The count stops once every buffer on the way is full: twice the same, a while apart.
     let mut last = 0;
     eventually("the primary is held back", || {
         thread::sleep(Duration::from_millis(200));

@@ -1,4 +1,4 @@
-//! What secrets may go where: to the primary and back to the client, and nowhere else. Every outlet there is, is searched.
+//! The ways of secrets: to the primary and back to the client, and nowhere else. Every outlet there is, is searched.
 
 use std::fs;
 use std::process::Command;
@@ -33,7 +33,7 @@ fn asked() -> String {
     )
 }
 
-/// Everything that can be asked of the admin listener, and what the command line makes of it.
+/// All pages of the admin listener, and the output of the command line on them.
 fn told(gateway: &Gateway) -> Vec<(String, String)> {
     let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
     let pages = [
@@ -165,7 +165,7 @@ fn a_secret_goes_to_the_primary_and_its_client_and_nowhere_else() {
     assert!(SECRETS[..4].iter().all(|secret| v1.saw(secret)), "the primary gets everything");
 }
 
-/// One place where a secret may stand, in requests or in answers: `S3CRET` is in it and nowhere else.
+/// A place where a secret may be, in requests or in answers: `S3CRET` is in it and nowhere else.
 struct Carrier {
     name: &'static str,
     /// Behind `/`: target and head lines.
@@ -243,7 +243,7 @@ fn carriers() -> Vec<Carrier> {
     all
 }
 
-/// Answers what the carrier that the request names says, as this version.
+/// Answers by the carrier that the request names, as this version.
 fn answering(version: &'static str) -> Origin {
     let carriers = carriers();
     Origin::new(move |request, stream| {
@@ -339,7 +339,7 @@ fn whatever_carries_a_secret_no_outlet_tells_it() {
         outlets.push(("standard error".into(), gateway.stderr()));
         outlets.push((format!("the access log, {format}"), fs::read_to_string(&log).expect("the log")));
         outlets.push(("the collector's wire".into(), received(&collector, spans_before)));
-        // Each carrier by itself, so that a failure names it; what answers carry the mirror itself said.
+        // Each carrier by itself, so that a failure names it; values in answers came from the mirror itself.
         for (outlet, text) in &outlets {
             let at = text.find("S3CRET");
             let around = at.map(|at| {

@@ -1,4 +1,4 @@
-//! What Prometheus is told of a rollout, and the rules that are shipped for it.
+//! Metrics of a rollout in Prometheus, and the rules that are shipped for it.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -142,7 +142,7 @@ fn a_prometheus_scrapes_over_tls_and_evaluates_the_rules() {
         let told = asks(&format!("/api/v1/query?query={query}"));
         told["data"]["result"][0]["value"][1].as_str().and_then(|text| text.parse::<f64>().ok())
     };
-    // Two looks and what lies between them.
+    // Two scrapes and the time between them.
     eventually_within(2 * tests::PATIENCE, "it is up, and its figures are the gateway's", || {
         value("up") == Some(1.0)
             && value("sum(umbra_requests_total)") == Some(20.0)

@@ -1,4 +1,4 @@
-//! The access log keeps what was refused: method, authority and path as far as they can be read, and no secret with them.
+//! The access log has refused requests: method, authority and path as far as they can be read, and no secret with them.
 
 use std::fs;
 

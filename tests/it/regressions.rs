@@ -69,7 +69,7 @@ fn a_mirror_that_takes_one_connection_only_still_gets_what_it_can_answer() {
     });
     let v1 = Origin::named("v1");
     let gateway = Setup::new(&v1).mirror("v2", address, "pipeline_max = 1").start();
-    // One copy alone, so that the one connection is all there ever is: none waits in the listener's queue to be reset.
+    // A single copy, so that the one connection is all there ever is: none waits in the listener's queue to be reset.
     assert_eq!(gateway.client().ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
     gateway.settled("v2");
     let mut clients: Vec<_> = (0..8).map(|_| gateway.client()).collect();
@@ -294,7 +294,7 @@ fn an_upload_leaves_no_deadline_behind_for_the_request_that_follows_it() {
 #[test]
 fn a_mirrors_connection_that_fell_out_of_step_finds_back_and_its_pairs_are_told() {
     const REQUESTS: usize = 400;
-    // Which status is a request's own can be told from its id, so that a response beside another request shows.
+    // A request's own status can be told from its id, so that a response paired with another request shows.
     let status = |target: &str| {
         let id: usize = target.split_once("id=").and_then(|(_, id)| id.parse().ok()).expect("an id");
         ["200 OK", "404 Not Found"][id % 2]
@@ -304,7 +304,7 @@ fn a_mirrors_connection_that_fell_out_of_step_finds_back_and_its_pairs_are_told(
     let v2 = Origin::scripted(move |conn| {
         let mut answered = 0;
         while let Some(request) = conn.request() {
-            // What answering takes; one response too many comes later than its own, and sooner than the next.
+            // The time of an answer; a response too many comes later than its own, and sooner than the next.
             std::thread::sleep(Duration::from_millis(4));
             if !conn.write(response(&request.target)) {
                 return;

@@ -1,4 +1,4 @@
-//! Another configuration while serving: whole or not at all, and no client notices.
+//! Another configuration while serving: whole or not at all, and clients do not notice.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -291,7 +291,7 @@ fn a_mirrors_rate_holds_however_often_something_else_changes() {
     let metrics = gateway.settled("v2");
     let sent = metrics.mirror("v2", "sent_total");
     assert_eq!(metrics.mirror("v2", "eligible_total"), asked as i64);
-    // What the bucket holds at first, and what the time has brought; a bucket for each change would be 120 and more.
+    // The tokens in the bucket at first, and those that the time has brought; a bucket for each change would be 120 and more.
     let most = 3 + 10 * (began.elapsed().as_secs() as i64 + 1);
     assert!(sent <= most, "{sent} copies in {:?}", began.elapsed());
 }

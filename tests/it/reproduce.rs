@@ -29,7 +29,7 @@ fn group(gateway: &Gateway) -> Value {
     group_of(|method, target, body| gateway.admin(method, target, body))
 }
 
-/// The same, of whoever answers requests to an admin listener so.
+/// The same, of any admin listener.
 fn group_of(admin: impl Fn(&str, &str, &str) -> Response) -> Value {
     let told =
         |target: &str| -> Value { serde_json::from_str(&admin("GET", target, "").text()).expect("JSON") };
@@ -201,12 +201,12 @@ fn endpoints_that_a_cluster_has_are_asked_again_where_they_are_now() {
     let told = again();
     assert_eq!((&told["primary"]["status"], &told["mirror"]["status"]), (&json!(200), &json!(200)), "{told}");
     assert_eq!(told["differences"][0]["field"], "$.plan", "{told}");
-    // Another Pod is there in its place, and says as v1 does.
+    // Another Pod is there in its place, and answers as v1 does.
     let other = service("pro");
     cluster.slice("default", "v2", "v2-1", other.address, json!({"ready": true}));
     eventually_within(PATIENCE, "the other one is asked", || again()["differences"] == json!([]));
     assert!(other.reaches(1));
-    // With nobody there it says so.
+    // Without a Pod the answer says so.
     cluster.api.delete("EndpointSlice", "default", "v2-v2-1");
     let why = || again()["mirror"]["error"].as_str().unwrap_or_default().to_owned();
     eventually_within(PATIENCE, "nobody is there", || why() == "it has no endpoint");

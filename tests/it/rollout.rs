@@ -156,7 +156,7 @@ fn a_version_that_is_the_same_is_promoted() {
     let few = run(&gateway, &["verdict", "--policy", file.to_str().expect("UTF-8")]);
     assert_eq!(few.status.code(), Some(3), "{}", text(&few));
     assert!(text(&few).contains("samples of the 3000 that it takes"), "{}", text(&few));
-    // What is forgotten is not known.
+    // A forgotten finding is not known.
     assert_eq!(gateway.admin("DELETE", "/diffs", "").status, 204);
     fs::write(&file, format!("{PATIENT}{ONE_PERCENT}")).expect("it is written");
     let forgotten = run(&gateway, &["verdict", "--policy", file.to_str().expect("UTF-8")]);
@@ -164,7 +164,7 @@ fn a_version_that_is_the_same_is_promoted() {
     assert_eq!(gateway.admin("POST", "/verdict", "confidence = 1000\n").status, 422);
 }
 
-/// By the policy in `policy`: the exit code and what is said.
+/// The verdict by the policy in `policy`: the exit code and the text.
 fn judged(gateway: &Gateway, policy: &str) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let file = folder.path().join("policy.toml");
@@ -227,7 +227,7 @@ fn a_slow_route_is_not_held_against_a_fast_one_of_the_same_mirror() {
     let slow = || {
         Origin::new(|request, stream| {
             if request.target == "/slow" {
-                // The service's own time, which is what is judged.
+                // The service's own time, which is judged.
                 std::thread::park_timeout(Duration::from_millis(100));
             }
             write(stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")

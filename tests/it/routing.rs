@@ -1,4 +1,4 @@
-//! What routes can ask of a request and do with it, on the wire.
+//! Matches and actions of routes, on the wire.
 
 use std::time::{Duration, Instant};
 

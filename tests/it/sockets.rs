@@ -10,7 +10,7 @@ use std::thread;
 use tests::load::{becomes, get, pattern, post};
 use tests::{Client, Gateway, Origin, Process, eventually};
 
-/// Whoever connects to the socket at `path` talks to the server at `to`.
+/// A Unix socket at `path` whose connections go to the server at `to`.
 fn socket(path: &Path, to: SocketAddr) {
     let listener = UnixListener::bind(path).expect("a socket");
     thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! What a service manager tells the gateway and hears from it: systemd's notifications and socket activation.
+//! The protocol between a service manager and the gateway: systemd's notifications and socket activation.
 
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
@@ -70,7 +70,7 @@ fn a_service_manager_is_told_who_follows() {
     let mut gateway = Setup::new(&v1).environment("NOTIFY_SOCKET", &manager.path()).start();
     assert_eq!(manager.hears()[0], "READY=1");
     gateway.signal("USR2");
-    // The new process says so itself; then the old one, to whom a service manager listens, says which that is.
+    // The new process reports readiness; then the old one, to which a service manager listens, tells the new one's id.
     let mut said = [manager.hears(), manager.hears()];
     said.sort();
     assert_eq!(said[1], ["READY=1", "STATUS=serving"]);
@@ -121,7 +121,7 @@ fn names_that_nobody_answers_for_keep_nobody_else_waiting() {
     assert_eq!(manager.hears()[0], "RELOADING=1");
     eventually("the name is looked up", || names.holds() > 0);
     (0..5).for_each(|_| assert_eq!(manager.hears_anything(), ["WATCHDOG=1"]));
-    // What is asked for meanwhile has its turn afterwards.
+    // A reload that is asked for meanwhile has its turn afterwards.
     gateway.signal("HUP");
     assert_eq!(gateway.admin("GET", "/readyz", "").status, 200);
     names.say("one.test", &[[127, 0, 0, 1].into()]);
@@ -215,7 +215,7 @@ fn a_socket_that_a_service_manager_lends_outlives_the_processes_it_is_lent_to() 
     assert_eq!(Client::connect(address).ask(ASK).text(), "v1");
     first.signal("TERM");
     eventually("it drains and ends", || first.is_gone());
-    // Nobody serves, and whoever comes waits for the next one.
+    // No process serves, and a client waits for the next one.
     let mut early = Client::connect(address);
     early.send(ASK);
     start_another(&manager);

@@ -125,7 +125,7 @@ fn quoted(rest: &[u8]) -> usize {
     (at + 1).min(rest.len())
 }
 
-/// Blanks what `#[cfg(test)]` stands before: up to the brace that closes it, or the semicolon.
+/// Blanks the items behind `#[cfg(test)]`: up to the brace that closes each, or the semicolon.
 fn without_tests(code: &str) -> String {
     let mut out = code.to_owned();
     while let Some(start) = out.find("#[cfg(test)]") {
@@ -363,7 +363,7 @@ fn rooms_name_only_the_rooms_they_may_know() {
     }
 }
 
-/// Whether what a file says of itself at its top calls it pure.
+/// Whether a file's header calls it pure.
 fn says_it_is_pure(source: &Source) -> bool {
     let header = source.text.lines().take_while(|line| line.starts_with("//!"));
     header
@@ -569,7 +569,7 @@ fn no_file_is_longer_than_one_sitting() {
     for source in sources("") {
         let folders = ["tests/", "gateway/tests/", "loadgen/tests/"];
         let is_test = folders.iter().any(|folder| source.path.starts_with(folder));
-        // Comments and tests are not counted: who writes fewer of them should not have more room for code.
+        // Comments and tests are not counted: fewer of them must not give more room for code.
         let code = source.code.lines().filter(|line| !line.trim().is_empty()).count();
         let excused = LONG.iter().find(|(path, _, _)| *path == source.path).map(|(_, most, _)| *most);
         let (is, most) = if is_test || code == 0 {

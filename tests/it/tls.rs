@@ -27,7 +27,7 @@ impl Stage {
         self.folder.path()
     }
 
-    /// What `tls.py` prints.
+    /// The output of `tls.py`.
     #[track_caller]
     fn python(&self, mode: &str, version: &str, rest: &[&str]) -> serde_json::Value {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/support/tls.py");
@@ -54,7 +54,7 @@ impl Stage {
     }
 }
 
-/// The file of `setup` with these listeners instead of its own, each what stands behind `bind`.
+/// The file of `setup` with these listeners instead of its own, each given by the text behind `bind`.
 fn with_listeners(setup: &Setup, listeners: &[String]) -> String {
     let own = "[[listener]]\nbind = \"127.0.0.1:0\"\n";
     let text = setup.toml();
@@ -119,7 +119,7 @@ fn routes_and_mirrors_may_ask_for_the_name_in_the_clients_certificate() {
     let shown = |names: &[&str]| {
         let pair = stage.authority.issue("client", names);
         let (cert, key) = (pair.cert.display().to_string(), pair.key.display().to_string());
-        // What a client says of itself in a field is no certificate.
+        // A certificate that a client claims in a field does not count.
         let claim = "X-Forwarded-Client-Cert: DNS=ada.staff.example";
         stage.curl(gateway.address, "shop.example", &["--cert", &cert, "--key", &key, "-H", claim]).0
     };
@@ -231,14 +231,14 @@ fn where_names_are_strict_a_host_is_one_of_the_certificate_that_the_handshake_ch
         ("a.wild.example", "more.example", "200"),
         ("a.wild.example", "b.wild.example", "200"),
         ("a.wild.example", "shop.example", "421"),
-        // Of a name that nothing is for nobody's host is.
+        // A name without a certificate is for no host.
         ("other.example", "shop.example", "421"),
         ("shop.example", "other.example", "421"),
     ];
     for (name, host, wanted) in rows {
         assert_eq!(status(name, host), wanted, "{name} asked for {host}");
     }
-    // Who calls an address asks for no name in its handshake, and may ask for each.
+    // A client that calls an address asks for no name in its handshake, and may ask for each host.
     for host in ["shop.example", "a.wild.example"] {
         let at = format!("https://{}/", gateway.address);
         let host = format!("Host: {host}");
@@ -294,7 +294,7 @@ fn a_client_shows_a_certificate_where_it_must_and_the_primary_is_told_which() {
     assert_eq!(ask(optional, Some(&ada)), "200");
 }
 
-/// The rows of what a ticket opens: nothing but the listener that gave it, and nothing where clients are authenticated.
+/// The rows of tickets: a ticket opens nothing but the listener that gave it, and nothing where clients are authenticated.
 #[test]
 fn tickets_never_cross_policies() {
     let stage = Stage::new();

@@ -55,7 +55,7 @@ fn metrics_are_scraped_and_commands_ask_over_tls() {
         content
             .contains(&format!("umbra_tls_certificate_expires_seconds{{name=\"{}\"}}", own.cert.display()))
     );
-    // A page of its own, as the dashboard is, may change what it may over plaintext.
+    // A page of the listener's own, such as the dashboard, may change the same as over plaintext.
     let origin = format!("Origin: https://{}", gateway.admin);
     let patch = ["-X", "PUT", "-H", &origin, "--data-binary", "nothing"];
     assert_eq!(curl(&gateway, &authority.ca, "/config", &patch).0, "422");
@@ -97,7 +97,7 @@ fn a_certificate_that_issued_itself_as_an_authority_is_believed_by_whoever_names
     let gateway = Gateway::start(&secured(&setup, &format!("certificates = [{}]", own.toml())), &[]);
     let (served, said) = asked(&gateway, &["--admin-ca", text(&own.cert)], &[]);
     assert!(served, "{said}");
-    // Another one that looks like it.
+    // Another certificate that looks like it.
     assert!(!asked(&gateway, &["--admin-ca", text(&make("twin", "127.0.0.1").cert)], &[]).0);
     // The same one, of a host with another name.
     let other = make("other", "elsewhere.example");

@@ -1,5 +1,5 @@
-//! A TLS client that breaks every rule it can, by tlslite-ng: what is malformed or unexpected ends, what is odd and allowed is
-//! served, and nothing of it reaches a service.
+//! A TLS client that breaks every rule it can, by tlslite-ng: malformed or unexpected messages end the connection, odd and
+//! allowed ones are served, and none reaches a service.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -24,7 +24,7 @@ impl Case {
         Self { case, kind, ended }
     }
 
-    /// What is wrong with its end.
+    /// The fault of its end, if any.
     fn complaint(&self) -> Option<String> {
         let is_ended = self.ended.starts_with("alert ") || self.ended.starts_with("closed");
         let is_well = match self.kind.as_str() {

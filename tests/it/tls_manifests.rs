@@ -10,7 +10,7 @@ use tests::process::Process;
 use tests::tls_front::{Front, Rules};
 use tests::{Client, Origin, eventually};
 
-/// A folder with an authority, and what is written there.
+/// A folder with an authority and the files of a test.
 struct Stage {
     folder: tempfile::TempDir,
     authority: Authority,
@@ -57,7 +57,7 @@ impl Stage {
         Running { process, addresses }
     }
 
-    /// What is wrong with them.
+    /// The problems of these manifests.
     fn refused(&self, manifests: &[&str], arguments: &[&str]) -> String {
         let mut command = self.command(manifests, &["check"]);
         let output = command.args(arguments).output().expect("the gateway");
@@ -315,7 +315,7 @@ fn destinations_are_called_over_tls_as_their_rules_and_entries_say() {
     assert_eq!(mutual(", sni: other.internal").0, 503, "its certificate has another name");
     assert_eq!(mutual(", sni: other.internal, subjectAltNames: [x.internal, v1.internal]").0, 200);
     assert_eq!(mutual(", subjectAltNames: ['spiffe://a/ns/b/sa/c']").0, 503);
-    // Without a rule it is called over TLS, and believed by those alone whom the system believes.
+    // Without a rule it is called over TLS, and verified by the system's roots alone.
     let (status, log) = ask(None);
     assert_eq!(status, 503, "{log}");
     assert_ne!(ask(Some("mode: SIMPLE, credentialName: us")).0, 200, "it wants a certificate");

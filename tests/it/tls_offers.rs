@@ -1,4 +1,4 @@
-//! What a listener offers in its handshake: kinds of keys, key exchanges, and a stapled word of the certificate's issuer.
+//! The offers of a listener's handshake: kinds of keys, key exchanges, and a stapled OCSP response.
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -15,7 +15,7 @@ use rustls::{
 use tests::certificates::{Authority, Pair};
 use tests::{Gateway, Origin, Setup};
 
-/// Believes every certificate, checks every signature, and keeps what it was shown.
+/// Believes every certificate, checks every signature, and keeps the server's choices.
 #[derive(Debug)]
 struct Looks {
     provider: Arc<CryptoProvider>,
@@ -61,7 +61,7 @@ impl ServerCertVerifier for Looks {
     }
 }
 
-/// What a handshake came to.
+/// The result of a handshake.
 struct Shaken {
     version: ProtocolVersion,
     exchange: String,

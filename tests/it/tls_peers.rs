@@ -1,5 +1,5 @@
-//! Whom an upstream's TLS believes beside its CA and one name: what was revoked, and other names; and how often one is called with
-//! which no handshake can succeed.
+//! The checks of an upstream's certificate beside its CA and one name: revocation, and other names; and how often an endpoint
+//! is called with which no handshake can succeed.
 
 use std::path::Path;
 
@@ -70,7 +70,7 @@ fn one_of_several_names_is_wanted_and_the_one_that_is_asked_for_is_not_enough() 
         let more = format!(", names = {names}");
         let front = Front::new(&pair, v1.address, Rules::default());
         assert_eq!(status(&gateway(&front, &keys(&authority.ca, &more))), wanted, "{names}");
-        // Whatever it is called, it is believed by whom its issuer is.
+        // A certificate of another issuer is not believed, whatever its names.
         let front = Front::new(&foreign, v1.address, Rules::default());
         assert_eq!(status(&gateway(&front, &keys(&authority.ca, &more))), 503, "{names}");
     }
@@ -82,7 +82,7 @@ fn with_whom_no_handshake_can_succeed_is_called_once_in_a_while_and_soon_when_on
     let authority = Authority::new(folder.path(), "ca");
     let v1 = Origin::named("v1");
     let pair = issued(&authority, "v1", 1, &["v1.internal"]);
-    // It speaks 1.2 and we do not; it wants a certificate and we have none, which 1.3 says late.
+    // The endpoint speaks 1.2 and we do not; or it wants a certificate and we have none, which 1.3 tells late.
     let old = Rules { is_old: true, ..Rules::default() };
     let strict = Rules { clients: Some(&authority), ..Rules::default() };
     for (rules, more, reason) in
@@ -95,7 +95,7 @@ fn with_whom_no_handshake_can_succeed_is_called_once_in_a_while_and_soon_when_on
         for _ in 0..asked {
             assert_eq!(status(&gateway), 503, "{reason}");
         }
-        // One a second and one at the start; one more where a look was under way.
+        // Once a second and once at the start; once more where a look was under way.
         let most = began.elapsed().as_secs() + 3;
         assert!(front.accepted() <= most && most < asked, "{reason}: {} of {asked}", front.accepted());
         assert!(failures(&gateway, reason) > 0, "{reason}");

@@ -133,7 +133,7 @@ fn an_upstream_that_is_not_who_it_should_be_gets_nothing_and_is_told_by_its_reas
             by(&gateway, "umbra_upstream_failures_total", [("upstream", "primary"), ("reason", "tls")]);
         let named = [("upstream", "primary"), ("reason", why)];
         let counted = by(&gateway, "umbra_upstream_tls_handshake_failures_total", named);
-        // Who is not believed is not called for each try.
+        // An endpoint that is not believed is not called for each try.
         assert!(failed >= counted && counted > 0, "{why}: {failed} {counted}");
         assert_eq!(gateway.metrics().sum("umbra_rejected_total", &["reason=\"primary_tls\""]), 1);
         let line = format!("upstream primary: no TLS with it ({why})");
@@ -202,7 +202,7 @@ fn a_kept_connection_is_used_again_and_the_next_one_resumes() {
         for _ in 0..12 {
             assert_eq!(client.ask(get("/")).status, 200);
         }
-        // Tickets that came behind the handshake are nobody's message: three connections for twelve requests.
+        // Tickets that came behind the handshake are no response: three connections for twelve requests.
         let resumed: Vec<bool> = front.shaken().iter().map(|one| one.is_resumed).collect();
         assert_eq!(resumed, [false, true, true]);
         assert_eq!([handshakes(&gateway, "full"), handshakes(&gateway, "resumed")], [1, 2]);
@@ -288,7 +288,7 @@ fn is_applied(gateway: &Gateway, times: usize) -> bool {
     gateway.stderr().matches("configuration applied on 1 workers").count() == times
 }
 
-/// Stops who asks as long as it stands.
+/// Stops the clients when it is dropped.
 struct Stops<'s>(&'s AtomicBool);
 
 impl Drop for Stops<'_> {
@@ -297,7 +297,7 @@ impl Drop for Stops<'_> {
     }
 }
 
-/// Files in the place of this one, as those who renew certificates do.
+/// Replaces this file by the concatenation of others, as tools that renew certificates do.
 fn concatenate(file: &Path, of: &[&Path]) {
     let all: Vec<String> = of.iter().map(|file| std::fs::read_to_string(file).expect("a file")).collect();
     std::fs::write(file.with_extension("next"), all.concat()).expect("it is written");
@@ -320,7 +320,7 @@ fn authorities_and_certificates_change_under_load_and_no_client_notices() {
     let gateway = Gateway::start(&secured(&setup, &[("primary", &keys), ("v2", &keys)]), &[]);
     let (stop, asked) = (AtomicBool::new(false), [AtomicUsize::new(0), AtomicUsize::new(0)]);
     std::thread::scope(|scope| {
-        // Also where the test fails: who asks would go on for ever.
+        // Also where the test fails: the clients would go on for ever.
         let _stops = Stops(&stop);
         for asked in &asked {
             let (gateway, stop) = (&gateway, &stop);
@@ -332,7 +332,7 @@ fn authorities_and_certificates_change_under_load_and_no_client_notices() {
                 }
             });
         }
-        // What was begun before is over.
+        // Earlier exchanges are over.
         let go_on = || {
             let before = asked.each_ref().map(|asked| asked.load(Ordering::Relaxed));
             let more = |n: usize| asked[n].load(Ordering::Relaxed) > before[n] + 1;
@@ -352,7 +352,7 @@ fn authorities_and_certificates_change_under_load_and_no_client_notices() {
             concatenate(&trusted, &[&next.ca]);
             gateway.signal("HUP");
             eventually("it is applied", || is_applied(&gateway, 2 * round + 2));
-            // What was shaken by the old rules carries nothing any more, and is resumed by nobody.
+            // A connection made under the old rules carries no request any more, and its session is not resumed.
             eventually("hands are shaken anew", || handshakes(&gateway, "full") > full);
             before = next.ca;
         }
@@ -384,7 +384,7 @@ fn one_reload_turns_plaintext_into_tls_and_no_kept_connection_outlives_it() {
     eventually("it is applied", || is_applied(&gateway, 1));
     assert_eq!(client.ask(get("/")).status, 200);
     assert_eq!(front.shaken().len(), 1);
-    // The same address, believed by other rules: what is kept is not used.
+    // The same address under other rules: the kept connection is not used.
     let stranger = Authority::new(stage.path(), "stranger");
     let keys = format!("ca = {:?}, server_name = \"v1.internal\"", stranger.ca);
     gateway.write(&secured(&Setup::to(&[front.address]), &[("primary", &keys)]));
@@ -631,7 +631,7 @@ fn a_large_copy_is_sealed_as_its_mirror_takes_it() {
     let content = tests::load::pattern(1, 24 << 20);
     assert_eq!(client.ask(tests::load::post("/upload", &content)).status, 200);
     eventually("it is on its way", || front.saw_bytes() > 100_000);
-    // What is sealed at all is sealed before the next request is answered.
+    // The pieces that are sealed at all are sealed before the next request is answered.
     assert_eq!(client.ask(get("/")).status, 200);
     let grown = gateway.rss_bytes().saturating_sub(before);
     assert!(grown < 60 << 20, "{} MiB for a copy of 24 MiB", grown >> 20);

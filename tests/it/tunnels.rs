@@ -1,5 +1,5 @@
 //! WebSockets through the gateway, seen from outside: bytes pass both ways unread whatever wires the ends are on, nothing else
-//! becomes a tunnel, and none of it reaches a mirror.
+//! becomes a tunnel, and no byte reaches a mirror.
 
 use std::io::{BufRead as _, Read as _, Write as _};
 use std::net::Shutdown;
@@ -40,7 +40,7 @@ pub(crate) fn field<'h>(head: &'h str, name: &str) -> Option<&'h str> {
     lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
 }
 
-/// What a server answers to this key.
+/// A server's answer to this key.
 pub(crate) fn accept(key: &str) -> String {
     let guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
     STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{guid}").as_bytes()))
@@ -55,7 +55,7 @@ fn open(conn: &mut Conn, first: &[u8]) -> Option<String> {
     Some(head)
 }
 
-/// Gives back what comes, and `bye` once nothing more does.
+/// Echoes all bytes, and sends `bye` at their end.
 pub(crate) fn echo() -> Origin {
     Origin::scripted(|conn| {
         if open(conn, b"hello:").is_none() {
@@ -121,7 +121,7 @@ fn bytes_pass_both_ways_from_the_first_behind_the_heads_to_the_last_behind_the_o
     let log = folder.path().join("access.log");
     let gateway = start(&logging_to(&Setup::new(&v1), &log, ""));
     let mut client = gateway.client();
-    // What a client says before it has its answer waits for it.
+    // Bytes that a client sends before it has its answer wait for it.
     client.send(format!("{ASKED}early"));
     let head = opened(&mut client);
     assert_eq!(field(&head, "upgrade"), Some("websocket"));
@@ -416,7 +416,7 @@ impl Library {
         Self { python, server, address: std::net::SocketAddr::from(([127, 0, 0, 1], port)) }
     }
 
-    /// What a client of the same library says of a talk with the server at `url`.
+    /// The report of a client of the same library on a talk with the server at `url`.
     fn talk(&self, url: &str, ca: Option<&std::path::Path>) -> String {
         let told = Command::new(&self.python).args([SCRIPT, "talk", url]).args(ca).output().expect("python");
         assert!(told.status.success(), "{url}: {}", String::from_utf8_lossy(&told.stderr));

@@ -68,7 +68,7 @@ fn an_http2_client_asks_by_extended_connect_and_its_stream_is_the_tunnel() {
 
 #[test]
 fn a_slow_reader_of_one_tunnel_stops_no_other_stream_of_its_connection() {
-    // Says more than any window, whoever listens.
+    // Sends more than any window, whether it is read or not.
     let v1 = Origin::scripted(|conn| {
         while let Some(head) = conn.head() {
             if !head.contains("Upgrade") {
@@ -85,7 +85,7 @@ fn a_slow_reader_of_one_tunnel_stops_no_other_stream_of_its_connection() {
     });
     let gateway = Gateway::start(&taking(&Setup::new(&v1), PLAIN), &[]);
     let (mut raw, _) = http2(&gateway);
-    // The connection's window is wide, each stream's is what it is at first.
+    // The connection's window is wide, each stream's is the initial one.
     raw.send(&frame(WINDOW_UPDATE, 0, 0, &(64_u32 << 20).to_be_bytes()));
     raw.is_kind = false;
     raw.send(&headers(1, 0, &connecting("/slow", &[])));
@@ -162,7 +162,7 @@ fn a_tunnel_that_was_not_to_be_had_is_no_fault_of_the_primary() {
     assert_eq!(metrics.sum("umbra_rejected_total", &["reason=\"upgrade\""]), 2);
 }
 
-/// An upstream that speaks HTTP/2 and gives back what comes on its tunnels, once for each connection.
+/// An upstream that speaks HTTP/2 and echoes its tunnels' bytes, once for each connection.
 fn http2_echo(
     settings: &'static [(u16, u32)],
 ) -> (std::net::SocketAddr, std::sync::mpsc::Receiver<Vec<(String, String)>>) {
@@ -285,7 +285,7 @@ fn an_http2_client_over_tls_has_its_tunnel_to_a_primary_over_tls() {
     raw.send(&frame(DATA, END, 1, b""));
     let heard = raw.response(1);
     assert_eq!((heard.status(), heard.has_ended, heard.reset), ("200", true, None));
-    // What stands before v1 says nothing behind our end.
+    // The server's bytes behind our end may be missing.
     let rest = heard.body.strip_prefix([b"hello:", content.as_slice()].concat().as_slice());
     assert!(rest.is_some_and(|rest| b"bye".starts_with(rest)), "{}", heard.body.len());
     ends(&gateway, "closed");

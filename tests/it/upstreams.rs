@@ -1,4 +1,4 @@
-//! Which endpoint serves a request: by its key, by how it answers, by its health, by what its name means now.
+//! Which endpoint serves a request: by the request's key, the endpoints' answers, their health, and the addresses of names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};

@@ -1,4 +1,4 @@
-//! The command line: what starts a gateway, and the verbs that ask or change a running one, as a person types them.
+//! The command line: starting a gateway, and the verbs that ask or change a running one, as a person types them.
 
 use std::process::Command;
 
@@ -51,7 +51,7 @@ fn a_share_is_set_paused_and_resumed_as_it_was() {
     assert!(asks(&gateway, &["mirrors"]).contains("paused"));
     let seen = v2.count();
     assert_eq!(gateway.client().ask(get(1)).text(), "v1");
-    // As it was before the pause: what was set, not what the file says.
+    // As before the pause: the share that was set, not the file's.
     let resumed = asks(&gateway, &["resume", "v2"]);
     assert!(resumed.contains("v2 on all: 7.5 %\n") && resumed.contains("v2 on cart: 20 %\n"), "{resumed}");
     assert_eq!(v2.count(), seen, "nothing was copied meanwhile");
@@ -110,7 +110,7 @@ fn one_screen_tells_what_runs_and_what_is_wrong() {
     }
     let routes = asks(&gateway, &["routes"]);
     assert!(routes.lines().any(|line| line.starts_with("cart ") && line.contains("/cart")), "{routes}");
-    // One that cannot be reached is wrong now, and the exit code says so.
+    // An unreachable mirror is trouble, and the exit code says so.
     let dead = Setup::new(&v1).mirror("v2", Origin::refusing(), "").start();
     eventually("it is told", || {
         assert_eq!(Client::connect(dead.address).ask(get(1)).status, 200);

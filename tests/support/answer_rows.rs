@@ -1,8 +1,9 @@
-//! What primaries may answer, and what the client must then get: rows S of the HTTP/1.1 matrix, and U3 and U8, as data.
+//! Answers that primaries may give, and those that the client must then get: rows S of the HTTP/1.1 matrix, and U3 and U8, as
+//! data.
 
 use crate::{After, Response};
 
-/// What a row's client must get.
+/// The outcome that a row's client must get.
 #[derive(Clone)]
 pub enum Gets {
     /// This status and content, complete; `fn` is asked about the rest.
@@ -11,7 +12,7 @@ pub enum Gets {
     BadGateway,
     /// A connection that breaks before the answer is complete.
     Cut,
-    /// One or the other: how much of the answer was read before it broke is not the gateway's to choose.
+    /// One or the other: the gateway does not choose how much of the answer was read before it broke.
     Broken,
 }
 
@@ -239,7 +240,7 @@ pub fn interim() -> Vec<Row> {
 pub fn broken() -> Vec<Row> {
     let mut rows = Vec::new();
     for after in [After::Close, After::Reset] {
-        // A reset takes away what the gateway has not read yet.
+        // A reset takes away the bytes that the gateway has not read yet.
         let cut = || if after == After::Reset { Gets::Broken } else { Gets::Cut };
         rows.extend([
             row("S5 nothing", "", after, Gets::BadGateway),

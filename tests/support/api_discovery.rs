@@ -1,4 +1,4 @@
-//! What an API server says that it serves: pages by which kubectl finds where a kind is written to.
+//! The discovery pages of an API server: by these kubectl finds the path of each kind.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 //! An API server of Kubernetes in so far as a client of it can tell: versions, lists in pages, watches with bookmarks and a
 //! history that ends, selectors, metadata alone, generations, status as a subresource, conflicts; and trouble as ordered.
 //!
-//! It knows no kind's meaning. Every write by a client is recorded.
+//! The server knows no kind's meaning. Every write by a client is recorded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -78,7 +78,7 @@ struct Order {
     times: usize,
 }
 
-/// What a client wrote.
+/// A client's write.
 #[derive(Debug, Clone)]
 pub struct Written {
     pub method: String,
@@ -99,7 +99,7 @@ struct State {
     version: u64,
     objects: BTreeMap<Id, Value>,
     history: Vec<Event>,
-    /// What happened up to here is forgotten.
+    /// Events up to this version are forgotten.
     forgotten: u64,
     mode: Mode,
     orders: Vec<Order>,
@@ -108,7 +108,7 @@ struct State {
     absent: BTreeSet<&'static str>,
     watches: usize,
     watched: BTreeMap<&'static str, usize>,
-    /// Who has another is not let in.
+    /// Clients with another token are not let in.
     token: Option<String>,
 }
 
@@ -159,7 +159,7 @@ impl ApiServer {
         self.origin.address
     }
 
-    /// Says in the kubeconfig that it is there, known by this authority, and lets in who has this token.
+    /// Writes a kubeconfig with this address and authority, and lets in clients with this token.
     pub fn found_at(&self, server: &str, authority: Option<&Path>, token: Option<&str>) {
         let mut cluster = json!({"server": server});
         if let Some(authority) = authority {
@@ -183,13 +183,13 @@ impl ApiServer {
         std::fs::write(self.kubeconfig(), text.replace("\"token\":\"TOKEN\"", &file)).expect("it is written");
     }
 
-    /// From now on only who has this token is let in; who is in is thrown out.
+    /// From now on only clients with this token are let in; the others' watches end.
     pub fn set_token(&self, token: &str) {
         self.inner.lock().token = Some(token.to_owned());
         self.inner.changed.notify_all();
     }
 
-    /// What requests so far have in this field; empty where one has none.
+    /// The values of this field in all requests so far; empty where one has none.
     pub fn fields(&self, name: &str) -> Vec<String> {
         let requests = self.origin.requests();
         requests.iter().map(|one| one.field(name).unwrap_or_default().to_owned()).collect()
@@ -232,7 +232,7 @@ impl ApiServer {
         self.inner.changed.notify_all();
     }
 
-    /// Creates an object that nobody is told of: a list has it.
+    /// Creates an object without an event: only a list has it.
     #[track_caller]
     pub fn put_silently(&self, object: Value) {
         self.put(object);
@@ -255,7 +255,7 @@ impl ApiServer {
         state.objects.get(&id).cloned()
     }
 
-    /// Everything of this kind, in whatever namespace.
+    /// All objects of this kind, in every namespace.
     pub fn all(&self, kind: &str) -> Vec<Value> {
         let state = self.inner.lock();
         state.objects.iter().filter(|(id, _)| RESOURCES[id.0].2 == kind).map(|(_, one)| one.clone()).collect()
@@ -277,7 +277,7 @@ impl ApiServer {
         self.inner.changed.notify_all();
     }
 
-    /// Forgets what has happened: watches from earlier are told that it is gone, those that are open end.
+    /// Forgets the history: later watches from earlier versions are told so (410), open ones end.
     pub fn forget(&self) {
         let mut state = self.inner.lock();
         state.version += 1;
@@ -311,7 +311,7 @@ impl ApiServer {
         state.objects.iter().filter_map(of).collect()
     }
 
-    /// What clients wrote of objects whose path ends so.
+    /// Clients' writes of objects whose path ends so.
     pub fn written(&self, end: &str) -> Vec<Written> {
         self.inner.lock().written.iter().filter(|one| one.path.ends_with(end)).cloned().collect()
     }
@@ -462,7 +462,7 @@ impl Asked {
             && labels.into_iter().all(|(name, value)| object["metadata"]["labels"][name] == value)
     }
 
-    /// As it is shown: in the version that was asked for, or its metadata alone; members of a list do not say what they are.
+    /// The object as shown: in the wanted version, or its metadata alone; list members lack `apiVersion` and `kind`.
     fn shown(&self, object: &Value, is_member: bool) -> Value {
         let (group, _, kind, _, _) = RESOURCES[self.resource];
         let api = if group.is_empty() { self.version.clone() } else { format!("{group}/{}", self.version) };

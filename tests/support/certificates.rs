@@ -1,4 +1,4 @@
-//! Certificates for one test, in files of their own: an authority, and what it has issued.
+//! Certificates for one test, in files of their own: an authority, and the certificates that it has issued.
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ impl Pair {
 }
 
 impl Authority {
-    /// Its files are `NAME.pem` and what it issues, in `folder`.
+    /// Its file is `NAME.pem`, in `folder`, with those of its certificates.
     pub fn new(folder: &Path, name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -78,7 +78,7 @@ impl Authority {
         pair
     }
 
-    /// A list that revokes what it issued under these numbers.
+    /// A list that revokes its certificates of these numbers.
     pub fn revoke(&self, serials: &[u64]) -> PathBuf {
         let revoked = |serial: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
@@ -101,7 +101,7 @@ impl Authority {
     }
 }
 
-/// As those who renew certificates do: a new file in the old one's place.
+/// Replaces a file as tools that renew certificates do: a new file in the old one's place.
 fn replace(file: &Path, text: &str) {
     let beside = file.with_extension("next");
     std::fs::write(&beside, text).expect("it is written");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::message::{Read, Response};
 use crate::{PATIENCE, show};
 
-/// One connection.
+/// A client's connection.
 pub struct Client {
     pub stream: TcpStream,
     /// Received and not yet taken as a response.
@@ -20,7 +20,7 @@ pub struct Client {
 #[derive(Debug, Clone, Copy)]
 pub enum Cut {
     Whole,
-    /// One byte at a time.
+    /// A byte at a time.
     Bytes,
     /// In two, after this many bytes.
     At(usize),
@@ -116,7 +116,7 @@ impl Client {
         self.is_ended() && self.inbox.is_empty()
     }
 
-    /// Whether the connection ends; what came before stays in the inbox.
+    /// Whether the connection ends; earlier bytes stay in the inbox.
     pub fn is_ended(&mut self) -> bool {
         let deadline = Instant::now() + PATIENCE;
         while !self.closed && Instant::now() < deadline {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::gateway::binary;
 use crate::{ApiServer, Client, Metrics, Origin, Process, Response, eventually_within};
 
-/// What is of the cluster may take long on a busy machine: pauses between tries are part of it.
+/// Work of a cluster may take long on a busy machine: pauses between tries are part of it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An API server, and the parts of a cluster that make Pods and slices.
@@ -50,7 +50,7 @@ impl ClusterStage {
             "metadata": metadata, "spec": {"group": "gateway.networking.k8s.io"}}));
     }
 
-    /// Those of all kinds that are read.
+    /// The definitions of all kinds that are read.
     pub fn definitions(&self, version: &str) {
         let all = [
             "gatewayclasses",
@@ -101,7 +101,7 @@ impl ClusterStage {
         }));
     }
 
-    /// What a Deployment makes: its Pod runs at this origin.
+    /// The Pod of a Deployment, which runs at this origin.
     pub fn run(&self, deployment: &str, origin: &Origin) {
         self.run_at(deployment, origin.address);
     }
@@ -145,7 +145,7 @@ impl ClusterStage {
         self.start_at(&["127.0.0.1:0"], arguments)
     }
 
-    /// One that listens at these addresses; where there is none, its Gateways say it.
+    /// A replica that listens at these addresses; where there are none, at its Gateways' ports.
     #[track_caller]
     pub fn start_at(&self, listen: &[&str], arguments: &[&str]) -> Replica {
         let driver = std::env::var("UMBRA_TEST_DRIVER").unwrap_or_else(|_| "auto".into());
@@ -175,7 +175,7 @@ impl ClusterStage {
 }
 
 impl Replica {
-    /// One request for this host.
+    /// A request for this host.
     pub fn ask(&self, host: &str, path: &str) -> Response {
         Client::connect(self.address)
             .ask(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))
@@ -233,14 +233,14 @@ impl Replica {
         self.ask_admin("GET", "/readyz").status == 200
     }
 
-    /// One request with a body to its admin listener.
+    /// A request with a body to its admin listener.
     pub fn admin(&self, method: &str, path: &str, body: &str) -> Response {
         let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.admin);
         let head = format!("{head}Content-Type: application/json\r\n");
         Client::connect(self.admin).ask(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()))
     }
 
-    /// One request to its admin listener.
+    /// A request to its admin listener.
     pub fn ask_admin(&self, method: &str, path: &str) -> Response {
         let end = "Content-Length: 0\r\nConnection: close\r\n\r\n";
         Client::connect(self.admin).ask(format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n{end}", self.admin))

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// What it says of a name's addresses of one kind: a list, or the code of an error (2: it failed, 3: there is no such name).
+/// The answer for a name's addresses of one kind: a list, or the code of an error (2: it failed, 3: there is no such name).
 type Said<A> = Result<Vec<A>, u8>;
 
-/// What it says of a name.
+/// The answers for a name.
 #[derive(Clone)]
 struct Name {
     v4: Said<Ipv4Addr>,
@@ -76,7 +76,7 @@ impl NameServer {
         self.set(name, Err(2), Err(2));
     }
 
-    /// From now on whoever asks for `name` waits until something is said of it.
+    /// From now on questions for `name` wait until it has an answer.
     pub fn hold(&self, name: &str) {
         self.names().held.entry(name.to_owned()).or_default();
     }

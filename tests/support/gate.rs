@@ -16,7 +16,7 @@ impl Gate {
         self.0.1.notify_all();
     }
 
-    /// Waits until somebody opens it.
+    /// Waits until the gate is open.
     pub fn pass(&self) {
         let mut open = self.0.0.lock().expect("gate");
         while !*open {

@@ -24,8 +24,8 @@ pub fn binary() -> &'static PathBuf {
 /// The workspace's binary of this name, built by cargo in the profile of this test.
 pub fn built(name: &str) -> PathBuf {
     let mut build = Command::new(env!("CARGO"));
-    // A test among the targets makes the features those of `cargo test --workspace`: what that built is fresh, and
-    // nothing is compiled beside running tests.
+    // A test among the targets makes the features those of `cargo test --workspace`: its build is fresh, and nothing is
+    // compiled beside running tests.
     build.args(["build", "--workspace", "--bin", name, "--test", "it", "--message-format=json"]);
     if !cfg!(debug_assertions) {
         build.arg("--release");
@@ -147,7 +147,7 @@ impl Setup {
         Gateway::start(&self.toml(), &self.environment)
     }
 
-    /// Runs it on a file that cannot be served; returns what it said when it gave up.
+    /// Runs it on a file that cannot be served; returns its output at its end.
     #[track_caller]
     pub fn refused(&self) -> Output {
         Gateway::refused(&self.toml())
@@ -268,7 +268,7 @@ impl Gateway {
         std::fs::rename(beside, self.file()).expect("it takes the old one's place");
     }
 
-    /// One request to the admin listener.
+    /// A request to the admin listener.
     pub fn admin(&self, method: &str, target: &str, body: &str) -> Response {
         self.admin_with(method, target, "", body)
     }

@@ -3,7 +3,7 @@
 use crate::http2::{DATA, END, HEADERS, Raw};
 use crate::load::Peer;
 
-/// What makes a request a call.
+/// The field that makes a request a call.
 pub const CALL: (&str, &str) = ("content-type", "application/grpc");
 
 /// Hands each call that has come whole to `answer`, by its stream and its path.

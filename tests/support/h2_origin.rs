@@ -1,4 +1,4 @@
-//! An origin that speaks HTTP/2, by hyperium's `h2`: what it answers is in the path that it is asked for.
+//! An origin that speaks HTTP/2, by hyperium's `h2`: the path of a request tells the answer.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 
-/// One request as it came whole.
+/// A request as it came whole.
 #[derive(Debug, Clone)]
 pub struct Taken {
     pub method: String,
@@ -76,12 +76,12 @@ impl H2Origin {
         self.seen.begun.load(Ordering::SeqCst)
     }
 
-    /// Requests that were given up by whoever sent them.
+    /// Requests that their sender gave up.
     pub fn cancelled(&self) -> usize {
         self.seen.cancelled.load(Ordering::SeqCst)
     }
 
-    /// Answers what is held, and holds nothing more.
+    /// Answers the held requests, and holds none any more.
     pub fn release(&self) {
         let _ = self.gate.send(true);
     }

@@ -54,7 +54,7 @@ pub fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("config/kubernetes/umbra")
 }
 
-/// What became of a command: its output, or what it complained of.
+/// The result of a command: its output, or its complaint.
 pub fn told(output: Output) -> Result<String, String> {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
@@ -81,7 +81,7 @@ pub fn find<'o>(all: &'o [Value], kind: &str, name: &str) -> &'o Value {
     all.iter().find(is).unwrap_or_else(|| panic!("no {kind} {name} is rendered"))
 }
 
-/// Complaints of who knows the schemas of Kubernetes' own kinds, unknown fields among them; silence for other kinds.
+/// Complaints of a validator with the schemas of Kubernetes' own kinds, unknown fields among them; silence for other kinds.
 pub fn complaints(yaml: &str) -> String {
     let venv = python::environment("kubernetes-validate", &["kubernetes-validate==1.37.0"]);
     let directory = tempfile::tempdir().expect("a temporary directory");

@@ -1,5 +1,5 @@
-//! HTTP/2 peers: hyperium's `h2` for clients that behave, and a framer of our own for those that do not. It has no limits and no
-//! state but what a test wants to look at.
+//! HTTP/2 peers: hyperium's `h2` for clients that behave, and a framer of our own for those that do not. The framer has no
+//! limits and no state but the one that tests look at.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -30,7 +30,7 @@ pub const WHOLE: u8 = 4;
 
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How long a peer waits for what must come.
+/// Longest wait of a peer for bytes that must come.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -66,7 +66,7 @@ pub fn headers(stream: u32, flags: u8, fields: &[(&str, &str)]) -> Vec<u8> {
     frame(HEADERS, flags | WHOLE, stream, &block(fields))
 }
 
-/// A request's fields with these in front or behind: what is named again replaces what stood there.
+/// A request's fields with these in front or behind: a field of the same name replaces the default one.
 pub fn request<'a>(method: &'a str, path: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let mut fields = vec![(":method", method), (":scheme", "http"), (":path", path), (":authority", "a")];
     for (name, value) in more {
@@ -93,7 +93,7 @@ impl Frame {
     }
 }
 
-/// What came on one stream.
+/// The frames of one stream, read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Heard {
     pub interims: Vec<String>,
@@ -122,10 +122,10 @@ impl Heard {
 trait Both: Read + Write + Send {}
 impl<T: Read + Write + Send> Both for T {}
 
-/// A client that sends whatever bytes it is given.
+/// A client that sends any bytes it is given.
 pub struct Raw {
     stream: Box<dyn Both>,
-    /// Of what is not covered.
+    /// The plain connection, where there is no TLS.
     tcp: Option<TcpStream>,
     inbox: Vec<u8>,
     decoder: loona_hpack::Decoder<'static>,
@@ -133,12 +133,12 @@ pub struct Raw {
     /// Code and text.
     pub goaways: Vec<(u32, u32, String)>,
     pub is_ended: bool,
-    /// Gives back what it was sent, and answers what it is asked.
+    /// Gives windows back, and answers PINGs and SETTINGS.
     pub is_kind: bool,
 }
 
 impl Raw {
-    /// One that has introduced itself.
+    /// A client that has sent its preface and SETTINGS.
     pub fn connect(address: SocketAddr) -> Self {
         let mut raw = Self::silent(address);
         raw.introduce();
@@ -164,7 +164,7 @@ impl Raw {
         Ok(raw)
     }
 
-    /// A server's end, which has introduced itself with these SETTINGS; what a client asks is in `trailers` of its stream.
+    /// A server's end that has sent these SETTINGS; a client's request is in `trailers` of its stream.
     pub fn serve(mut tcp: TcpStream, settings: &[(u16, u32)]) -> Self {
         tcp.set_nodelay(true).expect("nodelay");
         tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -206,7 +206,7 @@ impl Raw {
         self.send(&hello);
     }
 
-    /// What it cannot send is not sent: the gateway may have had enough.
+    /// Bytes that cannot be sent are dropped: the gateway may have had enough.
     pub fn send(&mut self, bytes: &[u8]) -> &mut Self {
         let sent = self.stream.write_all(bytes).and_then(|()| self.stream.flush());
         if sent.is_err() {
@@ -301,7 +301,7 @@ impl Raw {
         self
     }
 
-    /// What came on a stream, when it is over.
+    /// The response on a stream, once it is over.
     #[track_caller]
     pub fn response(&mut self, stream: u32) -> Heard {
         self.until(|raw| raw.streams.get(&stream).is_some_and(Heard::is_over));
@@ -351,13 +351,13 @@ fn covered(
     Ok(StreamOwned::new(tls, tcp))
 }
 
-/// What ALPN chooses.
+/// The protocol that ALPN chooses.
 pub fn alpn_chosen(address: SocketAddr, ca: &Path, name: &str, alpn: &[&str]) -> std::io::Result<String> {
     let stream = covered(address, ca, name, alpn)?;
     Ok(String::from_utf8_lossy(stream.conn.alpn_protocol().unwrap_or_default()).into_owned())
 }
 
-/// Runs what a client of `h2` does.
+/// Runs a client of `h2`.
 pub fn run<T>(client: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let result = runtime
@@ -421,7 +421,7 @@ pub async fn read_all(response: h2::client::ResponseFuture) -> Result<Answer, h2
     Ok(answer)
 }
 
-/// One request and its response.
+/// A request and its response.
 pub async fn ask(
     client: &SendRequest<Bytes>,
     method: &str,

@@ -14,7 +14,7 @@ const START: Duration = Duration::from_secs(60);
 /// Many requests at once, on kept connections.
 pub const THREADS: &[&str] = &["--worker-class", "gthread", "--threads", "8", "--keep-alive", "30"];
 
-/// What `pip` installs, pinned: httpbin's answers are compared with themselves, not with a version's.
+/// Packages for `pip`, pinned: httpbin's answers are compared with themselves, not with a version's.
 const REQUIREMENTS: [&str; 5] =
     ["httpbin==0.10.4", "gunicorn==27.0.1", "flask==3.1.3", "werkzeug==3.1.9", "greenlet==2.0.2"];
 

@@ -116,7 +116,7 @@ pub fn chunked(parts: &[&[u8]], trailers: &str) -> Vec<u8> {
     out
 }
 
-/// What the ledger says of `mirror`, without zeros and sorted: `("dropped ring_bytes", 3)`.
+/// The ledger of `mirror`, without zeros and sorted: `("dropped ring_bytes", 3)`.
 pub fn account(metrics: &Metrics, mirror: &str) -> Vec<(String, i64)> {
     const LEDGER: [&str; 10] = [
         "eligible",

@@ -196,7 +196,7 @@ fn chunked(bytes: &[u8]) -> Result<Option<Body>, String> {
     loop {
         let Some(line) = bytes[at..].windows(2).position(|w| w == b"\r\n") else { return Ok(None) };
         let digits = std::str::from_utf8(&bytes[at..at + line]).map_err(|e| e.to_string())?;
-        // Stricter than the standard: whoever makes chunks for us adds no extensions.
+        // Stricter than the standard: the gateway's chunks have no extensions.
         let hex = Some(digits).filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
         let size = hex
             .and_then(|d| usize::from_str_radix(d, 16).ok())

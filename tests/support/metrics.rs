@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::{Client, eventually};
 
-/// One reading of the page.
+/// A reading of the page.
 #[derive(Debug, Clone)]
 pub struct Metrics(String);
 
@@ -29,18 +29,18 @@ impl Metrics {
         &self.0
     }
 
-    /// One of a mirror's counters or gauges over all routes and label values: `eligible_total`, `in_flight`.
+    /// A counter or gauge of a mirror over all routes and label values: `eligible_total`, `in_flight`.
     pub fn mirror(&self, mirror: &str, what: &str) -> i64 {
         self.sum(&format!("umbra_mirror_{what}"), &[&format!("mirror=\"{mirror}\"")])
     }
 
-    /// One label value of a mirror's counter: `("dropped_total", "reason", "oldest")`.
+    /// A label value of a mirror's counter: `("dropped_total", "reason", "oldest")`.
     pub fn mirror_by(&self, mirror: &str, what: &str, key: &str, value: &str) -> i64 {
         let labels = [&*format!("mirror=\"{mirror}\""), &*format!("{key}=\"{value}\"")];
         self.sum(&format!("umbra_mirror_{what}"), &labels)
     }
 
-    /// The two equations of a mirror's ledger, or what they miss each other by.
+    /// Checks the two equations of a mirror's ledger; the error tells the difference.
     pub fn ledger(&self, mirror: &str) -> Result<(), String> {
         let n = |what: &str| self.mirror(mirror, what);
         let eligible = n("eligible_total");
@@ -72,8 +72,8 @@ impl Metrics {
             last = Self::read(admin);
             let levels = ["pending", "waiting", "in_flight"];
             let is_still = levels.iter().all(|g| last.sum(&format!("umbra_mirror_{g}"), &[&label]) == 0);
-            // Counters are read one after the other while the worker writes them, so that a copy that ends meanwhile is
-            // in one and not yet in another: what counts is what two readings say alike.
+            // Counters are read one after the other while the worker writes them, so that a copy that ends meanwhile is in one
+            // and not yet in another: only two equal readings count.
             let own = |text: &str| -> String { text.lines().filter(|line| line.contains(&label)).collect() };
             let was = std::mem::replace(&mut settled_text, own(&last.0));
             is_still && was == settled_text

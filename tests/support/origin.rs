@@ -9,7 +9,7 @@ use crate::eventually;
 use crate::load::bound_and_refusing;
 use crate::message::{Read, Request};
 
-/// What an origin does with its connection after it handled a request.
+/// An origin's treatment of its connection after it handled a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
     Keep,
@@ -129,7 +129,7 @@ impl Origin {
     /// An address where nothing listens: connections to it are refused.
     pub fn refusing() -> SocketAddr {
         let (bound, address) = bound_and_refusing();
-        // For as long as the process runs nobody else gets its port.
+        // As long as the process runs no other socket gets its port.
         std::mem::forget(bound);
         address
     }
@@ -167,7 +167,7 @@ impl Origin {
         wires.iter().map(|w| String::from_utf8_lossy(&w[..w.len().min(4000)]).into_owned()).collect()
     }
 
-    /// Whether these bytes stand anywhere in what was received.
+    /// Whether these bytes are anywhere in the received bytes.
     pub fn saw(&self, bytes: &str) -> bool {
         self.seen.wires.lock().expect("wires").iter().any(|wire| has(wire, bytes))
     }
@@ -211,7 +211,7 @@ pub fn listeners<const N: usize>(hosts: [IpAddr; N]) -> [TcpListener; N] {
         let first = TcpListener::bind((hosts[0], 0)).expect("bind");
         let port = first.local_addr().expect("address").port();
         let mut all = vec![first];
-        // Somebody else may have the port on the others; then it is another one.
+        // The port may be taken on the other hosts; then another one is tried.
         all.extend(hosts[1..].iter().map_while(|host| match TcpListener::bind((*host, port)) {
             Err(error) if error.kind() == ErrorKind::AddrInUse => None,
             bound => Some(bound.expect("bind")),
@@ -241,7 +241,7 @@ impl Full {
             .map(|_| {
                 let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("socket");
                 socket.set_nonblocking(true).expect("non-blocking");
-                // Under way is all it can be: nobody accepts.
+                // The connection stays under way: it is never accepted.
                 let _ = socket.connect(&address.into());
                 socket
             })
@@ -268,7 +268,7 @@ fn has(wire: &[u8], bytes: &str) -> bool {
     wire.windows(bytes.len()).any(|window| window == bytes.as_bytes())
 }
 
-/// One connection of a scripted origin. Whatever is read from it is recorded.
+/// A connection of a scripted origin. All bytes read from it are recorded.
 pub struct Conn {
     pub stream: TcpStream,
     /// Counted from 0 in the order they were accepted.
@@ -324,7 +324,7 @@ impl Conn {
             Ok(n) => {
                 self.inbox.extend_from_slice(&self.block[..n]);
                 let wire = &mut self.seen.wires.lock().expect("wires")[self.number];
-                // Enough to look at; large uploads are compared by what was parsed.
+                // Enough to look at; large uploads are compared in their parsed form.
                 if wire.len() < 1 << 20 {
                     wire.extend_from_slice(&self.block[..n]);
                 }

@@ -40,7 +40,7 @@ impl Process {
         self.stderr.lock().expect("stderr").clone()
     }
 
-    /// Waits for `count` whole lines of standard output that start with `prefix`; what follows it in each.
+    /// Waits for `count` whole lines of standard output that start with `prefix`; returns the rest of each.
     #[track_caller]
     pub fn lines(&mut self, prefix: &str, count: usize) -> Vec<String> {
         let mut found = Vec::new();
@@ -118,7 +118,7 @@ impl Drop for Successor {
     }
 }
 
-/// The process that the `n`th hand-over went to, once it serves, by what was logged.
+/// The process that the `n`th hand-over went to, once it serves, by the log.
 #[track_caller]
 pub fn successor(log: impl Fn() -> String, n: usize) -> Successor {
     let find = || {

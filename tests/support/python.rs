@@ -1,4 +1,4 @@
-//! Virtual environments for what only Python has, made once and kept below the target folder.
+//! Virtual environments for tools that only Python has, made once and kept below the target folder.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

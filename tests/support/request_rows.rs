@@ -1,4 +1,5 @@
-//! What clients may send, and what every wire must then carry: rows R, H, F, C, P and U of the HTTP/1.1 matrix as data.
+//! Requests that clients may send, and the bytes that every wire must then carry: rows R, H, F, C, P and U of the HTTP/1.1
+//! matrix as data.
 
 use crate::message::{in_chunks, post, with};
 use crate::table::{Case, mixed, refused, served, serves};

@@ -1,4 +1,4 @@
-//! What most tests stand on: a primary, a mirror called `v2`, and a gateway between them and the client.
+//! The stage of most tests: a primary, a mirror called `v2`, and a gateway between them and the client.
 
 use std::collections::HashMap;
 
@@ -73,8 +73,8 @@ pub fn pair(originals: &[Request], copies: &[Request]) -> Result<Vec<(Request, R
         .collect()
 }
 
-/// What a copy differs in from the request that the primary got, other than in what a copy may: its mark, its framing,
-/// and Expect, which would make it wait.
+/// The differences of a copy from the request that the primary got, other than those that a copy may have: its mark, its
+/// framing, and Expect, which would make it wait.
 pub fn difference(original: &Request, copy: &Request) -> Option<String> {
     let may_differ = ["x-umbra-mirror", "x-umbra-proof", "content-length", "transfer-encoding", "expect"];
     let fields = |request: &Request| -> Vec<(String, String)> {

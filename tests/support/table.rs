@@ -1,12 +1,12 @@
-//! Rows of bytes that a client sends, and what must then happen on every wire.
+//! Rows of bytes that a client sends, and the expected effects on every wire.
 
 use crate::stage::{difference, pair};
 use crate::{Client, Cut, Request, Stage, show};
 
-/// What the primary and the mirror must have seen, in the same order.
+/// A check of the requests that the primary and the mirror received, in the same order.
 pub type Check = fn(&[Request], &[Request]) -> bool;
 
-/// One row: bytes in, expectations per wire.
+/// A row: bytes in, expectations per wire.
 pub struct Row {
     pub name: String,
     pub bytes: Vec<u8>,
@@ -25,7 +25,7 @@ pub fn refused(name: &str, bytes: impl AsRef<[u8]>, statuses: &'static [u16]) ->
     mixed(name, bytes, 0, statuses)
 }
 
-/// `served` requests are answered 200; what follows them is refused with one of `statuses`.
+/// `served` requests are answered 200; the rest is refused with one of `statuses`.
 pub fn mixed(name: &str, bytes: impl AsRef<[u8]>, served: usize, statuses: &'static [u16]) -> Row {
     let mut row = serves(name, bytes, served, |_, _| true);
     row.answers.push(statuses);
@@ -46,12 +46,12 @@ pub fn serves(name: &str, bytes: impl AsRef<[u8]>, n: usize, check: Check) -> Ro
     }
 }
 
-/// One request, served.
+/// A request that is served.
 pub fn served(name: &str, bytes: impl AsRef<[u8]>, check: fn(&Request) -> bool) -> ServedRow {
     ServedRow { row: serves(name, bytes, 1, |_, _| true), check }
 }
 
-/// A row with one request and what is asked of it on each wire.
+/// A row with one request and a check of it on each wire.
 pub struct ServedRow {
     row: Row,
     check: fn(&Request) -> bool,
@@ -64,7 +64,7 @@ pub enum Case {
 }
 
 impl Case {
-    /// The row, and what is asked of each of its requests.
+    /// The row, and the check of each of its requests.
     pub fn parts(self) -> (Row, fn(&Request) -> bool) {
         match self {
             Self::Any(row) => (row, |_| true),

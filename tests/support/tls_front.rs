@@ -1,4 +1,4 @@
-//! TLS in front of an origin: shakes hands as the test says, tells what it saw, and passes plaintext on.
+//! TLS in front of an origin: handshakes by the test's rules, recorded, and plaintext passed on.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -15,21 +15,21 @@ use crate::certificates::{Authority, Pair};
 /// How a front shakes hands, and ends.
 #[derive(Clone, Copy, Default)]
 pub struct Rules<'a> {
-    /// Whose clients it wants to see.
+    /// The authority of the clients' certificates that it requires.
     pub clients: Option<&'a Authority>,
-    /// It speaks 1.2 and nothing newer.
+    /// The server speaks 1.2 and nothing newer.
     pub is_old: bool,
-    /// It accepts and says nothing.
+    /// The server accepts and stays silent.
     pub stalls: bool,
-    /// It ends connections without close_notify.
+    /// The server ends connections without close_notify.
     pub cuts: bool,
     /// Tickets that it sends behind each handshake; two, where it is 0.
     pub tickets: usize,
-    /// What it speaks, dearest first; HTTP/1.1 where it is empty.
+    /// Protocols that it speaks, preferred first; HTTP/1.1 where it is empty.
     pub alpn: &'a [&'a str],
 }
 
-/// What it saw of one handshake.
+/// The facts of a handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shaken {
     pub name: Option<String>,
@@ -145,7 +145,7 @@ fn configured(pair: &Pair, rules: Rules<'_>) -> Arc<ServerConfig> {
     Arc::new(config)
 }
 
-/// What both directions of a connection share.
+/// State that both directions of a connection share.
 struct Covered {
     tls: Mutex<ServerConnection>,
     /// Held from sealing to sending, so that records go out in their order.
@@ -153,7 +153,7 @@ struct Covered {
 }
 
 impl Covered {
-    /// Sends what `seal` made, and whatever else there is to be sent.
+    /// Sends the records that `seal` made, and all others that wait.
     fn send(&self, seal: impl FnOnce(&mut ServerConnection)) -> bool {
         let mut out = self.out.lock().expect("out");
         let mut records = Vec::new();
@@ -231,7 +231,7 @@ fn pass(stream: TcpStream, to: SocketAddr, config: Arc<ServerConfig>, seen: &Arc
     }
 }
 
-/// Seals what the origin says, and its end.
+/// Seals the origin's bytes, and their end.
 fn answer(mut origin: TcpStream, covered: &Covered, cuts: bool) {
     let mut block = vec![0; 64 * 1024];
     loop {

@@ -26,7 +26,7 @@ cargo xtask TASK
   ci                   everything that must hold before a change is taken (.ci/run)
 ";
 
-/// What a task comes to: the exit code of what it ran, or why nothing ran.
+/// The result of a task: the exit code of its program, or why none ran.
 type Outcome = Result<ExitCode, String>;
 
 fn main() -> ExitCode {

@@ -11,7 +11,7 @@ use crate::{Outcome, cargo, root, run};
 /// The version that is installed below `target/tools`.
 const VERSION: &str = "27.1.0";
 
-/// What decides without I/O, and so can be tested by its crate alone.
+/// Rooms that decide without I/O, so that their own crate can test them alone.
 const ROOMS: &[&str] = &[
     "http1",
     "matcher",
@@ -74,7 +74,7 @@ pub(crate) fn since(reference: &str) -> Outcome {
 pub(crate) fn simulate(runs: &str) -> Outcome {
     prepare(&["verdict"], SIMULATION)?;
     let mut command = cargo();
-    // What other crates do of it is inlined: they need not be fast.
+    // Code of other crates is inlined here: they need not be fast.
     command.args(["test", "--release", "--config", "profile.release.package.\"*\".opt-level=0"]);
     command.arg("--manifest-path").arg(root().join(SIMULATION).join("Cargo.toml"));
     command.args(["--", "--ignored", "--nocapture", "the_figures_of_many_runs"]);
@@ -94,7 +94,7 @@ fn mutants() -> Result<Command, String> {
             .arg(tools.join("build")))?;
     }
     let mut command = Command::new(program);
-    // The folder is a copy already; what is compiled of other crates serves the next room too.
+    // The folder is a copy already; compiled dependencies serve the next room too.
     command.env("CARGO_TARGET_DIR", root().join("target/mutants/build"));
     command.args([
         "mutants",
@@ -113,7 +113,7 @@ fn mutants() -> Result<Command, String> {
 fn prepare(rooms: &[&str], folder: &str) -> Result<(), String> {
     let part = Tree::read(&root())?.part(rooms)?;
     let folder = root().join(folder);
-    // What a room no longer needs must not stay.
+    // Files that a room no longer needs must not stay.
     let _ = fs::remove_dir_all(folder.join("src"));
     write(&folder.join("Cargo.toml"), &manifest(&part)?)?;
     write(&folder.join("Cargo.lock"), &read("Cargo.lock")?)?;

@@ -27,10 +27,10 @@ const FILES: &[(&str, &str)] = &[
     ("gateway/deploy/debian/copyright", "usr/share/doc/umbra/copyright"),
 ];
 
-/// What an administrator may change, and an upgrade asks about.
+/// Files that an administrator may change, and an upgrade asks about.
 const CONFFILES: &str = "/etc/logrotate.d/umbra\n/etc/umbra/umbra.toml\n";
 
-/// What was asked for.
+/// The arguments.
 struct Asked {
     gateway: PathBuf,
     loadgen: PathBuf,
@@ -104,13 +104,13 @@ fn stage(asked: &Asked, tree: &Path) -> Result<(), String> {
     done(Command::new("gzip").args(["-9n"]).arg(&changes))
 }
 
-/// The unit names the program where it lies, and lets it read what only its group may.
+/// The unit names the program at its place, and may read files of its group.
 fn unit(file: &Path, program: &str) -> Result<(), String> {
     let text = read(file)?.replace("/usr/local/bin/umbra", program);
     write(file, &text.replace("#SupplementaryGroups=umbra-conf", "SupplementaryGroups=umbra-conf"))
 }
 
-/// The load generator's help as a manual page: what stands there is all that there is to say.
+/// The load generator's help as a manual page, without further text.
 fn manual_of_loadgen(program: &Path) -> Result<String, String> {
     let help = said(Command::new(program).arg("--help"))?;
     let literal = help.replace('\\', "\\\\").lines().map(|line| format!("\\&{line}\n")).collect::<String>();
@@ -195,7 +195,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
 }
 
-/// A file, or a folder with all that is below it; readable by everybody.
+/// Copies a file, or a folder with all that is below it; readable by all users.
 fn copy(from: &Path, to: &Path) -> Result<(), String> {
     let told = |error: std::io::Error| format!("{} to {}: {error}", from.display(), to.display());
     if from.is_dir() {
@@ -231,7 +231,7 @@ fn done(command: &mut Command) -> Result<(), String> {
     if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}")) }
 }
 
-/// What a command that has to succeed prints.
+/// The output of a command that has to succeed.
 fn said(command: &mut Command) -> Result<String, String> {
     let output =
         command.stderr(Stdio::inherit()).output().map_err(|error| format!("{command:?}: {error}"))?;

@@ -1,4 +1,4 @@
-//! The modules of the gateway as files, and what a module needs of the others. Reads source as text; it compiles nothing.
+//! The modules of the gateway as files, and the modules that each needs. Reads source as text; it compiles nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -49,7 +49,7 @@ impl Tree {
         self.modules.contains_key(module)
     }
 
-    /// The files of `rooms` with all below them, and of what these name, with a crate root that declares them.
+    /// The files of `rooms` with all below them, and of the modules that these name, with a crate root that declares them.
     pub(crate) fn part(&self, rooms: &[&str]) -> Result<Part, String> {
         let mut needed = BTreeSet::new();
         for room in rooms {
@@ -78,7 +78,7 @@ impl Tree {
         Ok(part)
     }
 
-    /// Adds `name`, what it stands below, and what its text names.
+    /// Adds `name`, the modules above it, and those that its text names.
     fn require(&self, name: &str, needed: &mut BTreeSet<String>) {
         if !needed.insert(name.to_owned()) {
             return;
@@ -151,7 +151,7 @@ fn without_comments(text: &str) -> String {
     text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 
-/// `text` of the module `name` without the declarations, and what stands on them, of modules that are not `needed`.
+/// `text` of the module `name` without the declarations of modules that are not `needed`, and the attributes on them.
 fn without_modules(text: &str, name: &str, needed: &BTreeSet<String>) -> String {
     let mut lines: Vec<&str> = Vec::new();
     for line in text.lines() {

@@ -115,11 +115,11 @@ fn main() -> Result<()> {
     }
 }
 
-/// One form under measurement.
+/// A form under measurement.
 struct Measured {
     form: Form,
     addr: SocketAddr,
-    /// Where a relay of ours writes what it did.
+    /// The file into which a relay of ours writes its counts.
     counts: PathBuf,
     program: Program,
     samples: Vec<Sample>,

@@ -41,7 +41,7 @@ async fn converse(mut client: TcpStream, origin: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// One message.
+/// Passes a message on.
 async fn pass(from: &mut TcpStream, to: &mut TcpStream, mut block: Vec<u8>) -> io::Result<Vec<u8>> {
     let mut left = None;
     while left != Some(0) {

@@ -1,5 +1,5 @@
-//! The relay on the bare ring: each client has a connection to the origin, messages pass in turn, and what was received is sent
-//! from where it lies. One loop for all ways of use; only the asking for receives differs.
+//! The relay on the bare ring: each client has a connection to the origin, messages pass in turn, and received bytes are sent
+//! from where they lie. One loop for all ways of use; only the asking for receives differs.
 
 use std::collections::VecDeque;
 use std::io;

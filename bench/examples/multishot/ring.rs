@@ -1,5 +1,5 @@
-//! The kernel's ring with blocks for what is received, in three ways of use. The only file here with `unsafe`: a block is the
-//! kernel's or ours, and none that is the kernel's can be read.
+//! The kernel's ring with blocks for received bytes, in three ways of use. The only file here with `unsafe`: a block is the
+//! kernel's or ours, and the kernel's blocks are never read.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -15,7 +15,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 pub(crate) enum Way {
     /// As monoio 0.2.4: a receive is asked for by an entry of its own, into a block of its connection.
     OneShot,
-    /// One entry for all that a connection will receive, into blocks that the kernel takes from a ring of them.
+    /// An entry for all receives of a connection, into blocks that the kernel takes from a ring of them.
     Multishot,
     /// The same; connections and the ring itself are named by their places in registered tables.
     Registered,
@@ -71,7 +71,7 @@ impl Asked {
 pub(crate) struct Done {
     pub(crate) asked: Asked,
     pub(crate) result: i32,
-    /// The block that holds what was received.
+    /// The block that holds the received bytes.
     pub(crate) block: u16,
     /// More will come without being asked for.
     pub(crate) more: bool,
@@ -100,7 +100,7 @@ struct Blocks {
 pub(crate) struct Ring {
     uring: IoUring,
     way: Way,
-    /// The name that `enter` calls the ring by, and the flag that says of what kind it is.
+    /// The name that `enter` calls the ring by, and the flag for the kind of name.
     name: libc::c_uint,
     kind: libc::c_uint,
     blocks: Blocks,
@@ -181,7 +181,7 @@ impl Ring {
         Ok(Socket { stream, place })
     }
 
-    /// Ends a connection; what is asked for on it completes.
+    /// Ends a connection; pending operations on it complete.
     pub(crate) fn shut(&self, socket: &Socket) {
         let _ = socket.stream.shutdown(std::net::Shutdown::Both);
     }
@@ -202,7 +202,7 @@ impl Ring {
 
     /// The connection that an accept brought.
     pub(crate) fn accepted(done: Done) -> Option<TcpStream> {
-        // SAFETY: a descriptor that the kernel has just made for us, and that is nobody else's.
+        // SAFETY: a descriptor that the kernel has just made for us, without another owner.
         (done.result >= 0).then(|| unsafe { TcpStream::from_raw_fd(done.result) })
     }
 
@@ -264,12 +264,12 @@ impl Ring {
     fn push(&mut self, entry: squeue::Entry, asked: Asked) {
         let entry = entry.user_data(asked.pack());
         loop {
-            // SAFETY: what it points to lives until its completion: blocks and registered places live as long as the ring, and
-            // a socket is closed when nothing is asked for on it any more.
+            // SAFETY: the memory that it points to lives until its completion: blocks and registered places live as long as the
+            // ring, and a socket is closed when no operation on it is pending any more.
             if unsafe { self.uring.submission().push(&entry) }.is_ok() {
                 return;
             }
-            // The queue is full of what was not submitted yet.
+            // The queue is full of entries that were not submitted yet.
             self.enter(0).expect("submits");
         }
     }

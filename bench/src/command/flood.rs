@@ -1,4 +1,4 @@
-//! `flood`: what clients with kept TLS connections feel while others open new ones with full handshakes all the time.
+//! `flood`: latency of clients with kept TLS connections while others open new ones with full handshakes all the time.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -32,17 +32,17 @@ const FLOODING: usize = 256;
 /// The flood lasts so much longer on both sides.
 const MARGIN: Duration = Duration::from_secs(1);
 const RESPONSE_BYTES: usize = 64;
-/// Their p99 may be so many times what it is in quiet.
+/// Largest ratio of their p99 to that in quiet.
 const GOAL: f64 = 2.0;
 
-/// One gateway, one round.
+/// A round of one gateway.
 struct Pair {
     variant: Variant,
     quiet: Seen,
     flooded: Seen,
     /// Seen by the clients of the flood.
     flood: Seen,
-    /// Of the gateway, for each request of the flood, beyond what the others cost in quiet.
+    /// The gateway's CPU time for each request of the flood, beyond the others' cost in quiet.
     cpu_us: f64,
 }
 

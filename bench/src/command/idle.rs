@@ -1,5 +1,5 @@
-//! `idle`: what a keep-alive connection costs a gateway while nothing happens on it, after it has made one request.
-//! Resident memory of the process tree only: what the kernel holds for a socket is the same for everyone.
+//! `idle`: a gateway's memory for a keep-alive connection while it is idle, after it has made one request. Resident memory of
+//! the process tree only: the kernel's memory for a socket is the same for every gateway.
 
 use std::fmt::Write;
 use std::thread;
@@ -33,13 +33,13 @@ const VARIANTS: [Variant; 6] = [
 /// Bytes of resident memory that ours may spend on one, and on one over TLS.
 const GOAL_BYTES: f64 = 1024.0;
 const GOAL_BYTES_TLS: f64 = 10.0 * 1024.0;
-/// Requests before the first reading, so that what is made once is in it.
+/// Requests before the first reading, so that memory of the first requests is in it.
 const WARM_UP_REQUESTS: usize = 256;
-/// Until copies, timers and allocators are done with what the last request left: a connection is idle for minutes.
+/// Time for copies, timers and allocators to finish after the last request: a connection is idle for minutes.
 const SETTLE: Duration = Duration::from_secs(3);
 const RESPONSE_BYTES: usize = 64;
 
-/// One round of one variant: memory without connections, then with each number of them.
+/// A round of one variant: memory without connections, then with each number of them.
 struct Reading {
     base: Memory,
     held: Vec<(usize, Memory)>,
@@ -110,7 +110,7 @@ impl Reading {
         })
     }
 
-    /// Bytes per connection from the first number to the last: without what any first connection brings along.
+    /// Bytes per connection from the first number to the last: without the memory that any first connection brings along.
     fn each_more(&self) -> f64 {
         match (self.held.first(), self.held.last()) {
             (Some((few, less)), Some((many, more))) if many > few => {

@@ -1,4 +1,4 @@
-//! `isolation`: what a broken mirror does to clients and to the gateway's memory, beside the same gateway with mirroring
+//! `isolation`: the effect of a broken mirror on clients and on the gateway's memory, beside the same gateway with mirroring
 //! off, in pairs. Measures; `isolation_report` shows.
 
 use std::path::Path;
@@ -120,7 +120,7 @@ pub(super) fn run(args: &IsolationArgs) -> Result<()> {
     )
 }
 
-/// One healthy primary and one mirror that breaks when told.
+/// A healthy primary and a mirror that breaks when told.
 struct Place<'a> {
     bench: &'a Bench,
     args: &'a IsolationArgs,

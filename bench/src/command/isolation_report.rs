@@ -13,7 +13,7 @@ use crate::table::{Table, dash, figure, micros, times};
 /// Each of p50, p99 and p99.9, to the same with mirroring off.
 const LATENCY_RATIO_MAX: f64 = 1.10;
 const RATE_RATIO_MIN: f64 = 0.98;
-/// The default of `ring_bytes_max` for one worker: what a mirror may make us hold.
+/// The default of `ring_bytes_max` for one worker: the bytes that a mirror may make us hold.
 const RING_BYTES: f64 = 32.0 * MIB;
 const MIB: f64 = 1_048_576.0;
 
@@ -32,13 +32,13 @@ impl Row {
         Spread::of(self.pairs.iter().map(|pair| a_request(&pair.on) - a_request(&pair.off))).map(|s| s.median)
     }
 
-    /// The most a mirror made the gateway hold beyond what it holds without.
+    /// The most bytes that the gateway held with a mirror beyond those without.
     fn held_more(&self) -> Option<Spread> {
         Spread::of(self.pairs.iter().map(|p| p.on.memory.peak as f64 - p.off.memory.peak as f64))
     }
 
-    /// The promise in the median round. What does not hold, but no worse than the worst run with mirroring off, may be
-    /// this machine's doing and says nothing.
+    /// The promise in the median round. A figure that breaks it, but is no worse than the worst run with mirroring off, may be
+    /// this machine's doing and proves nothing.
     fn judge(&self, off: &[Measured]) -> Promise {
         let mut promise = Promise::default();
         let mut latency = |what: &'static str, of: fn(&Measured) -> f64| {

@@ -1,4 +1,4 @@
-//! The questions. Each command finds the tools, measures, prints as it goes, and keeps what came out.
+//! The questions. Each command finds the tools, measures, prints as it goes, and keeps the results.
 
 mod rounds;
 mod rounds_report;
@@ -37,7 +37,7 @@ pub fn run(cli: &Cli) -> Result<()> {
     }
 }
 
-/// Prerequisites of every command: the programs, a directory that vanishes, room for descriptors, and what was odd at the start.
+/// Prerequisites of every command: the programs, a directory that vanishes, room for descriptors, and remarks on the start.
 struct Bench {
     tools: Tools,
     dir: tempfile::TempDir,

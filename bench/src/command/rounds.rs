@@ -46,7 +46,7 @@ struct Effort {
 }
 
 pub(super) fn run(args: &RoundsArgs, topic: Topic) -> Result<()> {
-    // One scenario of `growth` is many cases.
+    // A scenario of `growth` is many cases.
     let rounds = args.rounds.unwrap_or(if topic == Topic::Peers { 5 } else { 3 });
     let effort = Effort { rounds, seconds: args.seconds };
     ensure!(rounds >= 1 && args.seconds >= 1, "--rounds and --seconds: at least 1");
@@ -207,8 +207,8 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
-    /// The gateway of a case, warm, for all rounds. None where each round starts its own: what thousands of connections
-    /// leave behind in one gateway's pool, and in the origin, would be the next one's burden.
+    /// The gateway of a case, warm, for all rounds. None where each round starts its own: the remains of thousands of
+    /// connections in one gateway's pool, and in the origin, would be the next one's burden.
     fn start(&self, case: &Case, window: Window, round: usize) -> Result<Option<Gateway>> {
         if window == Window::Steady {
             return Ok(None);
@@ -292,7 +292,7 @@ impl Load<'_> {
         Ok((seen, cpu, seen.requests as f64))
     }
 
-    /// Two readings while the load runs: what it costs to make the connections is in neither.
+    /// Two readings while the load runs: the cost of making the connections is in neither.
     fn steady(&self, case: &Case, gateway: &Gateway) -> Result<(Seen, Cpu, f64)> {
         let (pid, count) = (gateway.pid(), self.primary);
         let reading = move || -> Result<(Cpu, u64)> {
@@ -338,7 +338,7 @@ impl Load<'_> {
     }
 }
 
-/// Until what was under way when the load ended is done with.
+/// Waits until the requests under way at the load's end are done.
 fn settle(case: &Case, gateway: &Gateway) {
     let deadline = Instant::now() + SETTLE_MAX;
     loop {

@@ -5,7 +5,7 @@ use crate::load::Seen;
 use crate::scenario::Setup;
 use crate::variant::Variant;
 
-/// A variant at one point of the axis, and what was measured of it, round by round.
+/// A variant at one point of the axis, with its measurements, round by round.
 pub(super) struct Case {
     pub variant: Variant,
     /// Its place on the axis; empty without one.
@@ -27,7 +27,7 @@ impl Case {
     }
 }
 
-/// One round of one case. A figure that could not be taken is not a number.
+/// A round of one case. A figure that could not be taken is not a number.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
     pub user_us: f64,

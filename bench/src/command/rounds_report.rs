@@ -93,7 +93,7 @@ impl Case {
         let got = wanted.min(self.copied()? * requests as f64);
         let lost = (wanted - got) / wanted.max(1.0);
         let dropped = self.ledger.as_ref().is_some_and(|ledger| ledger.lost() > 0);
-        // Which requests are copied is drawn, so the share is only near the percentage.
+        // The copied requests are drawn, so that the share is only near the percentage.
         let many = self.setup.percent == 100
             && (wanted - got).round() > self.cut_off() as f64
             && lost > COPIES_LOST_MAX;
@@ -316,7 +316,7 @@ mod tests {
         let lost = |variant, lost| case(variant, 1.0, lost).lost_copies();
         assert_eq!(lost(Variant::EnvoyMirror, 20).as_deref(), Some("20.0 % OF COPIES LOST"));
         assert_eq!(lost(Variant::OursMirror, 1).as_deref(), Some("1.0 % OF COPIES LOST"));
-        // One of one connection may have been cut off by the end of the load.
+        // The only copy of a connection may have been cut off by the end of the load.
         assert_eq!(lost(Variant::EnvoyMirror, 1), None);
         assert_eq!(lost(Variant::EnvoyPlain, 100), None);
     }

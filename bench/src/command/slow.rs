@@ -1,4 +1,4 @@
-//! `slow`: what ordinary clients feel while a thousand others are slow on purpose, by slowhttptest: at their own gateway
+//! `slow`: latency of ordinary clients while a thousand others are slow on purpose, by slowhttptest: at their own gateway
 //! (with), or at another one on the same machine (without).
 
 use std::fs;
@@ -47,12 +47,12 @@ const KINDS: [Kind; 3] = [
 const ARRIVE_PER_SECOND: usize = 200;
 /// From the last slow client to the first measured request.
 const RISE: Duration = Duration::from_secs(3);
-/// Ordinary clients' p99 may be so many times what it is without slow ones.
+/// Largest ratio of ordinary clients' p99 to that without slow ones.
 const GOAL: f64 = 2.0;
 
 const VARIANTS: [Variant; 3] = [Variant::OursPlain, Variant::NginxPlain, Variant::HaproxyPlain];
 
-/// One kind, one gateway, one round.
+/// A kind of slow client, a gateway, a round.
 struct Pair {
     kind: usize,
     variant: Variant,

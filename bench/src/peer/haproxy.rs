@@ -29,10 +29,10 @@ pub(super) fn start(setup: &Setup, targets: &Targets, tools: &Tools, dir: &Path)
         (false, false) => "",
     };
     let file = dir.join("haproxy.cfg");
-    // By default it closes idle connections to servers when a quarter of its descriptors is in use, and would be measured
+    // By default HAProxy closes idle connections to servers when a quarter of its descriptors is in use, and would be measured
     // connecting for each request where a user had given it more descriptors.
-    // It also counts on two descriptors for each connection and would not start where the hard limit is below that, though
-    // resting connections need one. `descriptors` in `rounds` has checked what is needed.
+    // HAProxy also counts on two descriptors for each connection and would not start where the hard limit is below that, though
+    // resting connections need one. `descriptors` in `rounds` has checked that there are enough.
     let conf = format!(
         "global\n  nbthread {}\n  maxconn {}\n  no strict-limits\n  tune.pool-low-fd-ratio 100\n  \
          tune.pool-high-fd-ratio 100\n\

@@ -1,5 +1,5 @@
-//! One gateway under measurement, ours or another's: started from a generated configuration, ready when it accepts.
-//! Each program's spelling is in its own file; none knows what load will come.
+//! A gateway under measurement, ours or another's: started from a generated configuration, ready when it accepts. Each
+//! program's spelling is in its own file; none knows the coming load.
 
 mod ours;
 mod nginx;

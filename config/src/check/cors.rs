@@ -1,4 +1,4 @@
-//! CORS: origins as people write them, and what else browsers are told.
+//! CORS: origins as people write them, and the other fields for browsers.
 
 use std::rc::Rc;
 
@@ -10,8 +10,8 @@ use crate::{Cors, OriginMatch, Unmatched, syntax};
 /// All origins, methods or fields.
 const ALL: &str = "*";
 
-/// Origins that no operator has named: what lets one of these in lets in every page. A sandboxed frame of any page is of the
-/// origin `null`.
+/// Origins that no operator has named: a pattern that lets one of these in lets in every page. A sandboxed frame of any page
+/// has the origin `null`.
 const STRANGERS: [&str; 3] = ["https://stranger.invalid", "http://stranger.invalid", "null"];
 
 impl Check<'_> {
@@ -81,7 +81,7 @@ impl Check<'_> {
                 return None;
             }
             let patterns = Rc::clone(&self.patterns);
-            // A port behind the star is no part of what it stands for.
+            // The star does not stand for a port.
             let pattern = format!("{}://[^/:]*{}", escaped(&scheme), escaped(rest));
             return self.syntax(written, |_| patterns.whole(&pattern)).map(OriginMatch::Regex);
         }

@@ -1,4 +1,4 @@
-//! Rules of HTTP/2: what a listener speaks, and the bounds of what a client's connection may cost.
+//! Rules of HTTP/2: the protocols of a listener, and the bounds on the cost of a client's connection.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Matches: what a request must be like.
+//! Rules of matches: conditions on requests.
 
 use super::Check;
 use crate::file;
@@ -224,7 +224,7 @@ impl Check<'_> {
 /// kept, by path, so that 10,000 routes are not compared each with each.
 #[derive(Debug, Default)]
 pub(super) struct Earlier {
-    /// (index of the route, its match); prefixes, and what few matches have in common.
+    /// (index of the route, its match), by elements or pattern of the path.
     general: Vec<(usize, Match)>,
     /// By exact path.
     exact: std::collections::HashMap<String, Vec<(usize, Match)>>,

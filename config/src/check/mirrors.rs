@@ -1,4 +1,4 @@
-//! Mirrors: which requests are copied, what copies look like, and the lanes they travel on.
+//! Rules of mirrors: the requests that are copied, the edits of copies, and the lanes that copies travel on.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use crate::{
     Redact, ResponseCondition, Role, Sample, UpstreamId,
 };
 
-/// A baseline tells what is noise in what its candidate is compared by, of requests like those that its candidate gets: what
-/// it does not say of that itself is what its first candidate that compares says, and where its candidates differ in which
-/// requests they get, all of the route's.
+/// A baseline measures the noise in its candidate's comparison, on requests like those that its candidate gets. Keys of
+/// comparison that it lacks are those of its first candidate that compares; conditions on requests are those of its candidates,
+/// and all of the route's requests where the candidates differ.
 fn baselines_like_their_candidate(mirrors: &mut [Mirror], lanes: &[Lane]) {
     // A capture is none: nothing answers.
     let answers = |of: &&Mirror| lanes.get(of.lane).is_some_and(|lane| lane.capture.is_none());
@@ -161,7 +161,7 @@ impl Check<'_> {
             compare: written.compare.given().map(|table| self.compare(&table.value)),
         };
         if let Some((name, id)) = capture {
-            // One that is switched off takes its mirrors along.
+            // A capture that is switched off takes its mirrors along.
             let capture = Some(id??);
             lane = Lane { name: name.clone(), upstream: NO_UPSTREAM, capture, connections_max: 1, ..lane };
         } else {
@@ -319,7 +319,7 @@ impl Check<'_> {
             return;
         }
         let (ring, body) = (show_size(ring_bytes_max), show_size(body_bytes_max));
-        // One of the two was given: the defaults fit.
+        // At least one of the two was given: the defaults fit.
         if let Some(given) = written.ring_bytes_max.given() {
             let message =
                 format!("a ring of {ring} can never hold a body of {body}, which body_bytes_max allows");

@@ -1,4 +1,4 @@
-//! Rules of what is told of exchanges: access log, tracing, and what verdicts rest on.
+//! Rules of observing exchanges: access log, tracing, and the evidence of verdicts.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Where a request is sent instead, and what of its target is replaced.
+//! Rules of redirects and rewrites: the new destination of a request, and the replaced parts of its target.
 
 use std::rc::Rc;
 

@@ -1,4 +1,4 @@
-//! Routes: what becomes of a request.
+//! Rules of routes: the action on a request.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;

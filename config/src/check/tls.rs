@@ -1,4 +1,4 @@
-//! Rules of TLS: which keys go together. Whether files hold what they should is seen where they are read.
+//! Rules of TLS: which keys go together. The content of files is checked where they are read.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -140,7 +140,7 @@ impl Check<'_> {
         Some(Certificate { cert: cert?, key: key?, ocsp: None, names: Vec::new() })
     }
 
-    /// A file, unless what is named came with the configuration.
+    /// A file, unless the name is of a material that came with the configuration.
     fn pem_at(&mut self, written: &At<String>) -> Option<Pem> {
         match self.materials.get(&written.value) {
             Some(material) => Some(Pem::Given(Arc::clone(material))),

@@ -32,7 +32,7 @@ pub(super) struct Around<'a> {
 /// Facts about all routes together.
 pub(super) struct Attach<'a> {
     around: &'a Around<'a>,
-    /// Which ports of each service routes are for.
+    /// The ports of each service that routes name.
     service_ports: BTreeMap<String, BTreeSet<Option<u64>>>,
     /// Short names that are taken.
     spelled: Spelled,
@@ -51,11 +51,11 @@ type ListenerId = (Owner, String);
 /// The resource that a reference to a parent names.
 enum Parent<'a> {
     Gateway(&'a Resource<Gateway>),
-    /// A Gateway that is not here, in files: whoever has it lets in what the route says.
+    /// A Gateway that is not among the files: it is taken to let in every host of the route.
     Unknown,
     /// In full.
     Service(String),
-    /// Nothing is served by it; why.
+    /// The parent serves no request; why.
     None(String),
 }
 
@@ -208,7 +208,8 @@ impl<'a> Attach<'a> {
         asked
     }
 
-    /// Hosts at which what no route of theirs takes is answered 404, for all that was asked so far.
+    /// Hosts of more specific listeners, for all routes asked so far: requests there that no route of theirs takes are answered
+    /// 404.
     pub(super) fn isolated(&self) -> impl Iterator<Item = &Isolated> {
         self.isolated.values()
     }
@@ -361,7 +362,7 @@ impl<'a> Attach<'a> {
     }
 }
 
-/// Namespace and name of what a parent names.
+/// Namespace and name of a parent.
 fn gateway_named(route: &Resource<HttpRoute>, parent: &ParentRef) -> Owner {
     let text = |key: &Key<String>, default: &str| {
         key.given().map_or_else(|| default.to_owned(), |given| given.value.clone())

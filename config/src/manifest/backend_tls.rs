@@ -10,7 +10,7 @@ use crate::file;
 use crate::problem::Report;
 use crate::reader::{At, Key, List};
 
-/// One target of a policy.
+/// A target of a policy.
 #[derive(Debug)]
 pub(super) struct Target {
     /// Name of the Service's port; every port where none is named.
@@ -46,13 +46,13 @@ impl Policies {
     }
 }
 
-/// Names of what a policy is for.
+/// Names of the Services that a policy is for.
 pub(super) fn names(policy: &Resource<BackendTlsPolicy>) -> impl Iterator<Item = &str> {
     let list = policy.spec.target_refs.given().map(|list| list.value.as_slice()).unwrap_or_default();
     list.iter().filter_map(Key::given).filter_map(|one| Some(one.value.name.given()?.value.as_str()))
 }
 
-/// Name of each Service that the policy is for, and what it says.
+/// The name of each Service that the policy is for, with its TLS.
 pub(super) fn targets(
     policy: &Resource<BackendTlsPolicy>,
     secrets: &mut Secrets,

@@ -1,8 +1,8 @@
-//! Which destination an upstream is made for: its policies and its TLS are both read for it.
+//! The destination that an upstream is made for: its policies and its TLS both depend on it.
 
 use super::protocol::Protocol;
 
-/// Which destination it is.
+/// A destination.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Called<'a> {
     pub(super) service: &'a str,
@@ -13,6 +13,6 @@ pub(super) struct Called<'a> {
     pub(super) over_http2: bool,
     /// Of its policy.
     pub(super) namespace: &'a str,
-    /// The destination is called in plaintext, against what manifests say of TLS.
+    /// The destination is called in plaintext, whatever manifests say of TLS.
     pub(super) plaintext: bool,
 }

@@ -1,4 +1,4 @@
-//! What a Gateway of the Gateway API says of its clients' certificates → whom its listeners ask for one.
+//! A Gateway's validation of its clients' certificates (Gateway API) → the certificates that its listeners require.
 
 use super::Resource;
 use super::gateway_api::{ClientValidation, Gateway, Listener, ReferenceGrant, SecretRef};
@@ -7,10 +7,10 @@ use super::secrets::{Holder, OTHERWISE, Secrets};
 use crate::problem::Report;
 use crate::reader::{At, Key};
 
-/// Who comes in without a certificate, or with a bad one.
+/// The mode that lets clients in without a certificate, or with a bad one.
 const FALLBACK: &str = "AllowInsecureFallback";
 
-/// What stands for a listener: what its port has, else the default.
+/// The validation that holds for a listener: its port's own, else the default.
 fn validation<'g>(gateway: &'g Gateway, listener: &Listener) -> Option<&'g At<ClientValidation>> {
     let frontend = &gateway.tls.given()?.value.frontend.given()?.value;
     let port = |key: &Key<u64>| key.given().map(|port| port.value);
@@ -78,7 +78,7 @@ pub(super) fn ask(
     Some(())
 }
 
-/// Who is believed by a reference.
+/// The authority that a reference names.
 fn authority(
     one: &At<SecretRef>,
     gateway: &Resource<Gateway>,

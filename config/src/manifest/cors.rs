@@ -1,4 +1,4 @@
-//! CORS of Istio's VirtualServices and of the Gateway API's filters: what browsers are told of a route.
+//! CORS of Istio's VirtualServices and of the Gateway API's filters: the policy of a route for browsers.
 
 use std::time::Duration;
 
@@ -57,8 +57,8 @@ pub(super) fn of_policy(key: &Key<CorsPolicy>, report: &mut Report) -> Key<file:
     Key::at(made, at)
 }
 
-/// Every origin, each of which is told its own name: clients that send what they may not are to be told no `*` (Gateway API's
-/// conformance).
+/// Every origin. The answer names the request's own origin and not `*`, as clients may send credentials that they should not
+/// (Gateway API's conformance).
 const EVERY_ORIGIN: &str = ".*";
 
 /// The filter `CORS` of an HTTPRoute's rule.

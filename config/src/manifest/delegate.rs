@@ -1,5 +1,5 @@
-//! VirtualServices that others delegate to (Istio): each of their routes stands in the place of the root's that names them,
-//! with what both ask of a request.
+//! VirtualServices that others delegate to (Istio): each of their routes takes the place of the root's route that names them,
+//! with the matches of both.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +63,7 @@ pub(super) fn join(all: &mut Vec<Resource<VirtualService>>, services: &Services,
         if report.is_by_resource() {
             report.skip(&delegate.at, "it has no hosts, and no VirtualService delegates to it");
         } else {
-            // Says itself that nobody could ask for it.
+            // The translation of a root without hosts reports that no request reaches it.
             roots.push(delegate);
         }
     }
@@ -97,7 +97,7 @@ fn unavailable(root: &At<HttpRoute>) -> HttpRoute {
     }
 }
 
-/// One route of a root, and whom it delegates to.
+/// A route of a root, and the VirtualService that it delegates to.
 struct Join<'a> {
     root: &'a At<HttpRoute>,
     namespace: &'a str,
@@ -130,7 +130,7 @@ impl Join<'_> {
         joined
     }
 
-    /// A delegate's route with what it leaves to its root.
+    /// A delegate's route, with its root's settings where it has none of its own.
     fn route(&self, matches: Key<List<HttpMatch>>, own: &At<HttpRoute>) -> HttpRoute {
         let mut made = own.value.clone();
         in_full(&mut made, &self.delegate.namespace, self.services);
@@ -221,7 +221,7 @@ fn together(root: &Key<List<HttpMatch>>, own: &Key<List<HttpMatch>>) -> Option<K
     Some(Key::at(both, &own.given()?.at))
 }
 
-/// `own` as far as `root` lets it ask; `None` where it asks for what `root` does not take.
+/// The part of `own` that `root` takes as well; `None` where there is none.
 fn merge(root: &HttpMatch, own: &HttpMatch) -> Option<HttpMatch> {
     let mut made = own.clone();
     let case = |one: &HttpMatch| one.ignore_uri_case.given().is_some_and(|ignore| ignore.value);
@@ -282,7 +282,7 @@ fn narrowed(root: &Key<StringMatch>, own: &Key<StringMatch>) -> Option<Key<Strin
         _ if text(&wide.regex).is_some() || text(&narrow.regex).is_some() => wide == narrow,
         (Some(exact), _, Some(own), _) => exact == own,
         (None, Some(prefix), Some(own), _) | (None, Some(prefix), None, Some(own)) => own.starts_with(prefix),
-        // Presence takes whatever value is asked for.
+        // A match on presence takes any value.
         (None, None, _, _) => true,
         (Some(_), _, None, _) | (None, Some(_), None, None) => false,
     };

@@ -6,7 +6,7 @@ use crate::problem::ResourceId;
 const ISTIO: &str = "networking.istio.io";
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
-/// One document of Kubernetes, however it came: as YAML, or as an API server's JSON.
+/// A Kubernetes document, from YAML or from an API server's JSON.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document(pub(super) Node);
 
@@ -156,7 +156,7 @@ pub(super) fn identity(document: &Node) -> ResourceId {
     }
 }
 
-/// Each manifest that `document` holds: what `kubectl get -o yaml` writes is a list of them.
+/// Each manifest that `document` holds: `kubectl get -o yaml` writes a list of them.
 pub(super) fn manifests(document: &Node) -> Vec<&Node> {
     let is_list = document.text("kind").is_some_and(|kind| kind.ends_with("List"));
     match document.get("items") {

@@ -1,8 +1,8 @@
 //! Rules of a route that cannot be served while its others can (Gateway API, `PartiallyInvalid`: "Dropped Rule").
 //!
-//! A rule that is dropped has no effect but one: what it would have matched is answered as a rule without a backend is, and goes
-//! nowhere else. A filter that is not understood is never skipped, and no other rule gets what was meant for it. Of a match that is
-//! itself at fault nobody knows what it would have matched, so it matches nothing.
+//! A dropped rule has one effect: requests that it would have matched are answered as by a rule without a backend, and go
+//! nowhere else. So a filter that is not understood is never skipped, and no other rule gets these requests. A match that is
+//! itself at fault matches nothing, for it is not known what it should match.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,7 +43,7 @@ impl Dropped {
         }
         let rules = format!("{}/{} spec.rules[", id.kind, id.name);
         let mut found: Vec<(usize, &str, &Problem)> = Vec::new();
-        // Those that are not told one by one have no key, and come back if they are about another rule.
+        // Problems beyond the limit have no key; they come back if they are about another rule.
         for (key, problem) in problems.iter().filter_map(|one| Some((one.key.as_deref()?, one))) {
             let Some((index, rest)) = key.strip_prefix(&rules).and_then(indexed) else { return false };
             found.push((index, rest, problem));
@@ -135,7 +135,7 @@ impl Dropped {
         document
     }
 
-    /// Takes out of what was read of [`Dropped::amended`] what matches nothing.
+    /// Refuses, in the route that was read of [`Dropped::amended`], the rules and matches that match nothing.
     pub(super) fn refuse(&self, document: &Node, route: &mut HttpRoute) {
         let Key::Given(list) = &mut route.rules else { return };
         for (index, faults) in &self.0 {

@@ -31,7 +31,7 @@ impl Read for Remark {
     }
 }
 
-/// A field that would change what becomes of requests, and cannot here.
+/// A field that would change how requests are handled, and is not supported.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Refused;
 

@@ -1,4 +1,4 @@
-//! The Gateway API's resources as written: their fields and types. What they mean is told by their neighbours.
+//! The Gateway API's resources as written: their fields and types. The modules beside this one give them meaning.
 
 use super::fields::{Ignored, Refused, Remark, Span};
 use crate::reader::{List, Named};
@@ -45,7 +45,7 @@ tables! {
         value: String,
     }
 
-    /// One of `headers` and `queryParams`.
+    /// An entry of `headers` or `queryParams`.
     pub(crate) struct ValueMatch {
         r#type: String,
         name: String,
@@ -181,7 +181,7 @@ tables! {
         backend: Refused,
     }
 
-    /// What is asked of clients, at each port.
+    /// The validation of clients' certificates, for each port.
     pub(crate) struct Frontend {
         default: ClientTls,
         per_port: List<PortTls>,

@@ -14,9 +14,9 @@ use crate::reader::{At, Key, List};
 pub(super) struct Route {
     pub(super) kind: RouteKind,
     pub(super) of: Resource<HttpRoute>,
-    /// Of a GRPCRoute: what each match of each rule names of a call.
+    /// Of a GRPCRoute: the call that each match of each rule names.
     pub(super) calls: Vec<Vec<Call>>,
-    /// None of its rules serves, and it takes no host from another.
+    /// The route has no rule that serves, and takes no host from another.
     pub(super) is_void: bool,
 }
 
@@ -144,7 +144,7 @@ fn path(method: &At<GrpcMethod>, report: &mut Report) -> Option<PathMatch> {
             match (service, name) {
                 (Some(service), Some(name)) => made("Exact", format!("/{}/{}", service.value, name.value)),
                 (Some(service), None) => made("PathPrefix", format!("/{}", service.value)),
-                // Of what a name may have only the dot means something in a pattern.
+                // Of the characters that a name may have, only the dot has a meaning in a pattern.
                 (None, name) => {
                     let name = name.map_or_else(String::new, |name| name.value.replace('.', "\\."));
                     made("RegularExpression", format!("/[^/]+/{name}"))
@@ -152,7 +152,7 @@ fn path(method: &At<GrpcMethod>, report: &mut Report) -> Option<PathMatch> {
             }
         }
         "RegularExpression" => {
-            // Each by itself: what one opens the group around it must not close.
+            // Each by itself: one part must not close a group of the other.
             for part in [service, name].into_iter().flatten() {
                 if let Err(why) = pattern::read(&part.value) {
                     report.error(&part.at, why);

@@ -55,8 +55,9 @@ fn rooted(host: &At<String>) -> At<String> {
     At { value: without_root(&host.value).to_owned(), at: host.at.clone() }
 }
 
-/// Adds what the route's hosts and the listeners' have in common. A request is for the most specific listener of its port alone
-/// (Gateway API, listener isolation): what another one has is left out, and where it is a part of what is taken it is told.
+/// Adds the hosts that the route and the listeners have in common. A request is for the most specific listener of its port
+/// alone (Gateway API, listener isolation): hosts of a more specific listener are left out, and returned where a taken host
+/// covers them.
 pub(super) fn meet(
     own: &[Option<At<String>>],
     listeners: &[(&Listener, Option<At<u64>>)],
@@ -113,7 +114,7 @@ fn hostname(listener: &Listener) -> Option<At<String>> {
     listener.hostname.given().filter(|name| !name.value.is_empty()).map(rooted)
 }
 
-/// `*.example.com` is every name that ends with `.example.com`, whatever stands before it.
+/// `*.example.com` holds every name that ends with `.example.com`.
 fn holds(wild: &At<String>, host: &At<String>) -> bool {
     let end = wild.value.strip_prefix('*').map(str::to_ascii_lowercase);
     end.is_some_and(|end| {

@@ -1,4 +1,4 @@
-//! Hosts as they are written, and which are taken by whom: exact ones, `*.example.com` with everything below it, or all. Pure.
+//! A set of hosts, each with its holder: exact hosts, `*.example.com` with everything below it, or all. Pure.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -7,7 +7,7 @@ use std::ops::Bound;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hosts {
     all: Option<String>,
-    /// Backwards, so that what is below a wildcard stands together behind it: `*.a.b` is `b.a.`.
+    /// Backwards, so that the names below a wildcard follow it in one range: `*.a.b` is `b.a.`.
     named: BTreeMap<String, String>,
 }
 
@@ -23,7 +23,7 @@ fn key(host: &str) -> String {
 }
 
 impl Hosts {
-    /// Takes a host, `None` for every one; whoever has it already keeps it.
+    /// Takes a host, `None` for every one; an earlier holder keeps it.
     pub fn take(&mut self, host: Option<&str>, holder: &str) {
         match host {
             None => {

@@ -81,7 +81,7 @@ pub(super) fn backends(route: &HttpRoute) -> impl Iterator<Item = (&str, Option<
     })
 }
 
-/// One route under some of its hosts.
+/// A route under some of its hosts.
 struct Emit<'a> {
     kind: RouteKind,
     route: &'a Resource<HttpRoute>,
@@ -89,7 +89,7 @@ struct Emit<'a> {
     hosts: Vec<At<String>>,
     port: Option<At<u64>>,
     own: Specific,
-    /// Which of its hosts.
+    /// The position of these hosts among the route's.
     nth: usize,
     grants: &'a [Resource<ReferenceGrant>],
     services: &'a mut Services,
@@ -219,7 +219,7 @@ impl Emit<'_> {
         made
     }
 
-    /// Says what of a rule has no effect where nothing is forwarded.
+    /// Warns of the parts of a rule that have no effect where nothing is forwarded.
     fn unused(&mut self, rule: &Rule, why: &str, backends_too: bool) {
         let mut given = vec![
             rule.timeouts.given().map(|key| &key.at),
@@ -414,7 +414,7 @@ impl Emit<'_> {
         (primary, mirrors)
     }
 
-    /// `None` for a backend that cannot be had, after saying what becomes of it.
+    /// The upstream for a backend; `None` for one that cannot be had, after a warning with `otherwise`.
     fn backend_upstream(&mut self, backend: &At<BackendRef>, otherwise: &str) -> Option<String> {
         let written = &backend.value;
         let is = |key: &Key<String>, expect: &[&str]| {
@@ -590,7 +590,7 @@ impl Emit<'_> {
         Key::at(file::Rewrite { host, path, path_prefix, ..file::Rewrite::default() }, &rewrite.at)
     }
 
-    /// The whole path, or what was matched of it.
+    /// The replacement of the whole path, and that of the matched part.
     fn path(&mut self, key: &Key<PathModifier>) -> (Key<String>, Key<String>) {
         let Some(path) = key.given() else { return (Key::Absent, Key::Absent) };
         let written = &path.value;

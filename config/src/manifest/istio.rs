@@ -1,7 +1,6 @@
-//! Istio's networking resources as written: their fields and types. What they mean is told by their neighbours.
+//! Istio's networking resources as written: their fields and types. The modules beside this one give them meaning.
 //!
-//! Every field that concerns HTTP/1.1 is here; an unknown one is an error, because nobody could tell what leaving it out
-//! would change.
+//! Every field that concerns HTTP/1.1 is here. An unknown field is an error: the effect of leaving it out would not be known.
 
 use super::fields::{Ignored, Refused, Remark, Span};
 use crate::reader::{List, Named};
@@ -18,7 +17,7 @@ tables! {
         export_to: Ignored,
     }
 
-    /// One of `http`.
+    /// An entry of `http`.
     pub(crate) struct HttpRoute {
         name: String,
         r#match: List<HttpMatch>,
@@ -44,7 +43,7 @@ tables! {
         namespace: String,
     }
 
-    /// One of `match`.
+    /// An entry of `match`.
     pub(crate) struct HttpMatch {
         name: Remark,
         uri: StringMatch,
@@ -79,14 +78,14 @@ tables! {
         number: u64,
     }
 
-    /// One of `route`.
+    /// An entry of `route`.
     pub(crate) struct HttpDestination {
         destination: Destination,
         weight: u64,
         headers: Headers,
     }
 
-    /// One of `mirrors`. `authority` and `headers` are proposed in istio/api#3705 and taken here.
+    /// An entry of `mirrors`. `authority` and `headers` are proposed in istio/api#3705 and taken here.
     pub(crate) struct HttpMirror {
         destination: Destination,
         percentage: Percentage,
@@ -309,7 +308,7 @@ tables! {
         subject_alt_names: Ignored,
     }
 
-    /// One of `ports` of a ServiceEntry or a Service.
+    /// An entry of `ports` of a ServiceEntry or a Service.
     pub(crate) struct ServicePort {
         number: u64,
         name: String,
@@ -317,7 +316,7 @@ tables! {
         target_port: u64,
     }
 
-    /// One of `endpoints` of a ServiceEntry.
+    /// An entry of `endpoints` of a ServiceEntry.
     pub(crate) struct WorkloadEntry {
         address: String,
         ports: Named<u64>,
@@ -365,7 +364,7 @@ tables! {
         cipher_suites: Ignored,
     }
 
-    /// One of `tlsCertificates`.
+    /// An entry of `tlsCertificates`.
     pub(crate) struct TlsCertificate {
         server_certificate: String,
         private_key: String,

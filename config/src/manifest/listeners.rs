@@ -17,7 +17,7 @@ enum Server<'g> {
     Api(&'g Resource<gateway_api::Gateway>, &'g At<gateway_api::Listener>),
 }
 
-/// One of them, as far as it says where it listens.
+/// A server of a Gateway that names a port to listen on.
 struct Asked<'g> {
     server: Server<'g>,
     host: &'g str,
@@ -35,13 +35,13 @@ pub(super) struct Around<'a> {
     pub(super) secrets: &'a mut Secrets,
     pub(super) plaintext: Plaintext,
     pub(super) listen: &'a [Listen],
-    /// Clients may speak HTTP/2 to what is behind the listeners, in plaintext too.
+    /// Backends take HTTP/2, so that clients may speak it to the listeners, in plaintext too.
     pub(super) takes_http2: bool,
 }
 
 impl Around<'_> {
-    /// Writes listeners into `file`, unless its settings say where to listen. What comes in at a server that sends clients to
-    /// HTTPS goes first.
+    /// Writes listeners into `file`, unless its settings name some. The redirects of servers that send clients to HTTPS go
+    /// before all routes.
     pub(super) fn write(mut self, file: &mut File, routes: &mut List<file::Route>, report: &mut Report) {
         let (gateways, api_gateways) = (self.gateways, self.api_gateways);
         let asked = asked(gateways, api_gateways, report);
@@ -55,7 +55,7 @@ impl Around<'_> {
         }
         let listeners =
             if self.listen.is_empty() { self.own(&asked, report) } else { self.elsewhere(&asked, report) };
-        // A Gateway of a cluster may have no port here yet, and nobody asked for another one.
+        // A Gateway of a cluster may have no port here yet: the default listener is not wanted in its place.
         let is_waited_for = report.is_by_resource() && !api_gateways.is_empty();
         if listeners.is_empty() && asked.is_empty() && !is_waited_for && self.takes_http2 {
             // Where requests come in without a word about it, in both.
@@ -69,7 +69,7 @@ impl Around<'_> {
         if let Some(first) = listeners.first().and_then(Key::given).map(|first| first.at.clone()) {
             file.listener = Key::at(listeners, &first);
         } else if !asked.is_empty() || is_waited_for {
-            // None of them can be had now, and nobody asked for another one.
+            // None of the listeners can be had now, and the default one is not wanted in their place.
             file.listener = Key::Refused;
         }
     }
@@ -94,7 +94,7 @@ impl Around<'_> {
             let tls = if first.speaks_tls && !self.plaintext.listeners {
                 match self.ended(&all, report) {
                     Some(tls) => tls,
-                    // It has been said why not, and in plaintext nobody comes in.
+                    // The problem was reported. In plaintext the listener must not let clients in.
                     None => continue,
                 }
             } else {
@@ -117,7 +117,7 @@ impl Around<'_> {
                 asked.iter().filter(|asked| one.of.is_none_or(|port| asked.port.value == port)).collect();
             if let (Some(port), true) = (one.of, all.is_empty()) {
                 let message = format!("no Gateway that is served has a listener of port {port}");
-                // One that is refused alone may be mended.
+                // A Gateway that is refused alone may be mended.
                 if report.is_by_resource() {
                     report.warn(&at, message)
                 } else {
@@ -239,7 +239,7 @@ impl Around<'_> {
     }
 }
 
-/// Every server, with what is wrong with its protocol told.
+/// Every server; the faults of their protocols are reported.
 fn asked<'g>(
     gateways: &'g [Resource<istio::Gateway>],
     api_gateways: &'g [Resource<gateway_api::Gateway>],

@@ -1,5 +1,6 @@
-//! Files and sockets of the gateway's machine, which no object of a cluster may name. Its author is another than the machine's: a
-//! file that cannot be read would stop every change of everybody, and one that can is not the author's to use. Pure.
+//! Files and sockets of the gateway's machine, which no object of a cluster may name, as its author is not the machine's
+//! operator: a file that cannot be read would stop every change of every author, and a file that can be read is not the
+//! author's to use. Pure.
 
 use crate::problem::Report;
 use crate::reader::Key;

@@ -1,8 +1,8 @@
-//! Keys of mirrors for which a VirtualService or an HTTPRoute has no word, in TOML beside it: comparing, redaction, the baseline,
-//! the governor. `[every]` is for all mirrors of the object, `[mirror.NAME]` for the one of that name.
+//! Keys of mirrors for which a VirtualService or an HTTPRoute has no field, in TOML beside it: comparing, redaction, the
+//! baseline, the governor. `[every]` is for all mirrors of the object, `[mirror.NAME]` for the one of that name.
 //!
-//! With a policy that is wrong, or not to be had, the object's mirrors get no copy: what was to be redacted is not sent as it is,
-//! and the primary goes on without.
+//! With a policy that is wrong or missing, the object's mirrors get no copy: requests that should be redacted are not sent
+//! without redaction. The primary is served all the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ const RING_BYTES_MAX: u64 = 256 << 20;
 /// A policy as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// Where it stands, for whoever mends it.
+    /// The place of the policy, for messages.
     pub name: String,
     /// Why it is not there.
     pub text: Result<String, String>,
@@ -63,7 +63,7 @@ impl Policies {
         self.0.insert(owner, sound);
     }
 
-    /// Adds to a mirror of this object what its policy says; whether it may have copies.
+    /// Adds the policy's keys to a mirror of this object; whether the mirror may have copies.
     pub(super) fn apply(
         &mut self,
         (kind, namespace, name): (&str, &str, &str),
@@ -163,7 +163,7 @@ pub(super) fn baselines_of_candidates(mirrors: &mut List<file::Mirror>, report: 
     });
 }
 
-/// Checks what is said of a mirror on a route of its own, so that a value which is wrong is known before anything is made of it.
+/// Checks a mirror on a route of its own, so that a wrong value is known before a configuration is made with it.
 fn try_out(mirror: file::Mirror, report: &mut Report) {
     let nowhere = Place::default();
     let upstream = |name: &str| {

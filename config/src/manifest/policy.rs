@@ -24,7 +24,7 @@ struct Groups<'a> {
     tls: Key<&'a Tls>,
 }
 
-/// Writes what the host's policy and then the subset's say about this port of `service` into `upstream`.
+/// Writes into `upstream` the host's policy and then the subset's, for this port of `service`.
 pub(super) fn apply(
     policies: [Option<&TrafficPolicy>; 2],
     of: Called<'_>,
@@ -108,7 +108,7 @@ fn apply_pool(pool: &ConnectionPool, upstream: &mut file::Upstream) {
     }
 }
 
-/// Which HTTP is spoken, where the port leaves it open.
+/// The HTTP version, where the port leaves it open.
 fn apply_protocol(http: &HttpPool, upstream: &mut file::Upstream, report: &mut Report) {
     if let Some(policy) = http.h2_upgrade_policy.given() {
         match policy.value.as_str() {

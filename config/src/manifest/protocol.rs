@@ -7,7 +7,7 @@ use crate::reader::{At, Key};
 
 use super::istio::ServiceEntry;
 
-/// A port of a service, and what is said of its protocol.
+/// A port of a service, with its declared protocol.
 #[derive(Debug, Clone)]
 pub(super) struct Port {
     pub(super) number: u64,
@@ -38,7 +38,7 @@ impl Protocol {
         matches!(self, Self::Https | Self::SecureWebSocket)
     }
 
-    /// Whether gRPC calls can be made of whoever speaks this: GRPCRoute implies HTTP/2 where nothing contradicts it.
+    /// Whether this protocol can carry gRPC calls: GRPCRoute implies HTTP/2 where nothing contradicts it.
     const fn carries_calls(self) -> bool {
         matches!(self, Self::Http1 | Self::Http2 | Self::Https)
     }
@@ -151,7 +151,7 @@ pub(super) fn fault(ports: &[Port], port: Option<u64>, asker: Asker) -> Option<(
     if faults.len() < asked.len() { None } else { faults.into_iter().next() }
 }
 
-/// The ports of a Service. What else it says concerns its cluster.
+/// The ports of a Service. Its other fields concern its cluster alone.
 pub(super) fn ports(service: &Node, shown: &str, report: &Report) -> Vec<Port> {
     let list = service.get("spec").and_then(|spec| spec.get("ports")).map(Node::items).unwrap_or_default();
     let port = |(index, one): (usize, &Node)| {

@@ -1,4 +1,4 @@
-//! In which order matches of routes are looked at, and what comes behind all of a listener's. Pure.
+//! The order of routes' matches, and the routes behind all routes of a listener. Pure.
 
 use std::cmp::Reverse;
 
@@ -6,7 +6,7 @@ use super::hostnames::{Isolated, Specific, specific};
 use crate::file;
 use crate::reader::{At, Key};
 
-/// One match, ready to be sorted among all others.
+/// A match, ready to be sorted among all others.
 pub(super) struct Ranked {
     pub(super) rank: Rank,
     pub(super) hosts: Vec<At<String>>,
@@ -44,7 +44,7 @@ pub(super) struct Rank {
     /// As the route itself names it.
     pub(super) own: Reverse<Specific>,
     pub(super) exact: Reverse<bool>,
-    /// Of a call, what is named of its service.
+    /// The named part of a call's service.
     pub(super) prefix: Reverse<usize>,
     /// The named parts of a call's method.
     pub(super) call: Reverse<usize>,

@@ -14,10 +14,10 @@ use crate::check::Materials;
 use crate::node::Node;
 use crate::problem::{Place, Report, ResourceId};
 
-/// What becomes of a listener without what it refers to.
+/// The effect on a listener whose reference cannot be resolved.
 pub(super) const OTHERWISE: &str = "no client comes in there";
 
-/// Which kind of object is referred to.
+/// The kind of object that is referred to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Holder {
     Secret,
@@ -47,7 +47,7 @@ pub(super) struct Pair {
     pub(super) key: String,
 }
 
-/// One `--secret [NAMESPACE/]NAME=…`.
+/// The argument of one `--secret [NAMESPACE/]NAME=…`.
 #[derive(Debug)]
 struct Bound {
     namespace: Option<String>,
@@ -68,7 +68,7 @@ pub(super) struct Secrets {
     used: Materials,
 }
 
-/// Keys of a certificate, of its key, and of who issued it: Kubernetes' first, then Istio's.
+/// Keys of a certificate, of its private key, and of the authority: Kubernetes' first, then Istio's.
 const CERT: [&str; 2] = ["tls.crt", "cert"];
 const KEY: [&str; 2] = ["tls.key", "key"];
 const CA: [&str; 2] = ["ca.crt", "cacert"];
@@ -168,7 +168,7 @@ impl Secrets {
         Some(shown)
     }
 
-    /// As [`Secrets::ca`] of a Secret for clients of Istio's Gateways, who may have one of its own.
+    /// As [`Secrets::ca`] of a Secret for clients of Istio's Gateways, where a second Secret may hold the authority.
     pub(super) fn client_ca(&mut self, namespace: &str, name: &str) -> Option<String> {
         let own = self.ca(Holder::Secret, namespace, name);
         own.or_else(|| self.ca(Holder::Secret, namespace, &format!("{name}-cacert")))

@@ -40,7 +40,7 @@ impl Ending {
     }
 }
 
-/// One certificate of a listener, for these names.
+/// A certificate of a listener, for these names.
 pub(super) fn certificate(pair: &Pair, names: &[String], at: &Place) -> Key<file::Certificate> {
     let names = names.iter().map(|name| Key::at(name.clone(), at)).collect::<List<String>>();
     let certificate = file::Certificate {

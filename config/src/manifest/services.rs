@@ -21,7 +21,7 @@ use crate::file;
 use crate::problem::{Place, Report};
 use crate::reader::{At, Key, List, Named};
 
-/// One `--endpoint service[/subset][:port]=address,…`.
+/// The argument of one `--endpoint service[/subset][:port]=address,…`.
 #[derive(Debug)]
 struct Bound {
     service: String,
@@ -52,7 +52,7 @@ struct Asking<'a> {
     asker: Asker,
 }
 
-/// One upstream in the making.
+/// An upstream in the making.
 struct Made {
     name: String,
     upstream: file::Upstream,
@@ -65,15 +65,15 @@ struct Made {
 /// Everything the manifests and the command line say about services.
 #[derive(Default)]
 pub(super) struct Services {
-    /// All are called in plaintext, whatever is said of TLS.
+    /// All destinations are called in plaintext, whatever manifests say of TLS.
     pub(super) plaintext: bool,
     pub(super) secrets: Secrets,
     /// Further keys of mirrors.
     pub(super) policies: Policies,
     bound: Vec<Bound>,
-    /// Which of `bound` have this name.
+    /// Indices of `bound` by name.
     bound_by_name: BTreeMap<String, Vec<usize>>,
-    /// As they were read; [`Services::settle`] sorts them by the names in full of whom they are about.
+    /// As they were read; [`Services::settle`] sorts them by the full names of their hosts.
     read_rules: Vec<Resource<DestinationRule>>,
     rules: BTreeMap<String, Resource<DestinationRule>>,
     entries: BTreeMap<String, Resource<ServiceEntry>>,
@@ -161,7 +161,7 @@ impl Services {
     pub(super) fn entry(&mut self, entry: Resource<ServiceEntry>, report: &mut Report) {
         for host in entry.spec.hosts.given().map(|hosts| hosts.value.as_slice()).unwrap_or_default() {
             let Some(host) = host.given() else { continue };
-            // It says itself what the whole of its name is.
+            // A host with one dot is a full name already.
             let service = match without_root(&host.value).matches('.').count() {
                 1 => without_root(&host.value).to_ascii_lowercase(),
                 _ => self.in_full(&host.value, &entry.namespace),
@@ -178,7 +178,7 @@ impl Services {
         }
     }
 
-    /// Everything was read: who is meant by each name can be told now.
+    /// Resolves all names, once everything was read.
     pub(super) fn settle(&mut self, report: &mut Report) {
         for (service, namespace, ports) in std::mem::take(&mut self.read_services) {
             let service = self.in_full(&service, &namespace);
@@ -210,7 +210,7 @@ impl Services {
         }
     }
 
-    /// Takes a BackendTLSPolicy, once it is known who is meant by each name.
+    /// Takes a BackendTLSPolicy, once names can be resolved.
     pub(super) fn policy(&mut self, policy: &Resource<BackendTlsPolicy>, report: &mut Report) {
         if self.plaintext {
             return;
@@ -282,7 +282,7 @@ impl Services {
         protocol::number(self.known.get(service)?, name)
     }
 
-    /// The name of the upstream for a destination; `None` after saying why there is none, and what becomes of requests
+    /// The name of the upstream for a destination; `None` after reporting why there is none, with the effect on requests,
     /// `otherwise`.
     pub(super) fn upstream(
         &mut self,
@@ -306,7 +306,7 @@ impl Services {
         self.made_of(wanted, &Asking { at, otherwise, asker: Asker::Istio }, report)
     }
 
-    /// As [`Services::upstream`], for who knows the service's name in full and names no subset.
+    /// As [`Services::upstream`], for a service's full name without a subset.
     pub(super) fn plain_upstream(
         &mut self,
         service: String,
@@ -402,7 +402,8 @@ impl Services {
             levels(&rule.traffic_policy)
                 || subsets.iter().filter_map(Key::given).any(|subset| levels(&subset.value.traffic_policy))
         };
-        // One port that is another than the one asked for is found out where addresses are looked for.
+        // A ServiceEntry tells ports apart where it has several, or another than the wanted one; that one is reported where
+        // addresses are looked for.
         let entry = self.entries.get(service).is_some_and(|entry| {
             let ports = ports_of(&entry.spec);
             ports.len() > 1 || wanted.port.is_some_and(|port| !ports.contains(&port))
@@ -496,7 +497,7 @@ impl Services {
         None
     }
 
-    /// The shortest name of a service that nobody else has.
+    /// The shortest name of a service that no other service has.
     fn shown<'s>(&self, service: &'s str) -> &'s str {
         let name = short(service);
         match self.shorts.get(name) {
@@ -603,7 +604,7 @@ impl Services {
         self.upstreams.iter().any(|made| !made.upstream.protocol.is_absent())
     }
 
-    /// The upstreams, by name, and those without addresses; says which `--endpoint` nobody asked for.
+    /// The upstreams, by name, and those without addresses; warns of each `--endpoint` that no destination asked for.
     pub(super) fn finish(
         self,
         report: &mut Report,

@@ -1,4 +1,4 @@
-//! Manifests mean what Istio and the Gateway API say they mean, or are refused by name.
+//! Manifests have the meaning that Istio and the Gateway API give them, or are refused by name.
 
 mod istio;
 mod gateway_api;

@@ -6,10 +6,10 @@ use super::documents;
 use crate::problem::Report;
 use crate::text;
 
-/// All manifests together; a bound on what a mistaken path makes us read. Each file has its own in `text`.
+/// All manifests together: a bound on the reading of a mistaken path. `text` bounds each file.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// One file's text.
+/// The text of a file.
 pub(super) struct Text {
     pub(super) name: String,
     pub(super) text: String,
@@ -17,7 +17,7 @@ pub(super) struct Text {
     pub(super) searched: bool,
 }
 
-/// Each file that `path` means; whatever cannot be read is reported.
+/// Each file that `path` means; unreadable ones are reported.
 pub(super) fn texts(path: &Path, report: &mut Report) -> Vec<Text> {
     if path == Path::new("-") {
         let text = text::bounded(std::io::stdin().lock())

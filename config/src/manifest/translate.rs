@@ -1,17 +1,17 @@
-//! Documents that come one by one, as a cluster's do → what is sound of them, and what became of each. One bad document
-//! stops nobody else: it counts as if it had not been applied.
+//! Translates documents that come one by one, as a cluster's do: the sound ones become a configuration, and each gets an
+//! outcome. A bad document does not stop others: it counts as if it had not been applied.
 //!
 //! A refused document has an effect on others, which may have relied on it:
 //! * a VirtualService: its requests go where they would if it did not exist; it still counts where it matters whether a
 //!   VirtualService is the only one;
-//! * an HTTPRoute or GRPCRoute: the same, but where each problem is one rule's only those rules are [dropped](super::dropped), and
-//!   what they would have matched is answered with an error;
+//! * an HTTPRoute or GRPCRoute: the same, but where each problem is one rule's only those rules are [dropped](super::dropped),
+//!   and requests that they would have matched are answered with an error;
 //! * a DestinationRule: its service has no subset and no policy, so that a destination with a subset is answered 500 and a
-//!   mirror gets no copy. One that says anything of TLS takes its service with it, subset or not: what would have been
-//!   encrypted is not sent in the clear;
+//!   mirror gets no copy. A rule with a key for TLS takes its service with it, subset or not: requests that would have been
+//!   encrypted are not sent in the clear;
 //! * a BackendTLSPolicy: the same;
 //! * a ServiceEntry: its hosts have no addresses;
-//! * a Gateway: what is attached to it alone is not served, rather than served under every host;
+//! * a Gateway: routes that are attached to it alone are not served, rather than served under every host;
 //! * a ReferenceGrant: it grants nothing;
 //! * a delegate: its part of the root's requests is answered 503.
 
@@ -50,7 +50,7 @@ pub struct Translated {
     /// # Errors
     /// Problems of the settings or of the addresses to listen on.
     pub checked: Result<Checked, Vec<Problem>>,
-    /// One for each document, in their order; a list's members stand for it.
+    /// An outcome for each document, in their order; members of a list count as documents.
     pub outcomes: Vec<Outcome>,
     /// The upstreams that have no addresses yet, by name.
     pub destinations: Vec<(String, Destination)>,
@@ -79,8 +79,8 @@ pub enum State {
 
 /// Translates the sound ones of these documents together.
 ///
-/// Everything is translated, the documents that have problems are taken out, and the rest is translated again until none
-/// has any: what is served is always the whole translation of a set of documents, never a part of one.
+/// Everything is translated, documents with problems are taken out, and the rest is translated again until no problem is left:
+/// the configuration is always the whole translation of a set of documents, never a part of one.
 pub fn translate(applied: &Applied<'_>) -> Translated {
     let all: Vec<&Node> = applied.documents.iter().flat_map(|one| documents::manifests(&one.0)).collect();
     let mut refused: Vec<Refused> = all.iter().map(|_| Refused::default()).collect();

@@ -9,7 +9,7 @@ use crate::file;
 use crate::problem::{Place, Report};
 use crate::reader::{At, Key, List};
 
-/// `tls` of an upstream. What is said to speak HTTPS is called over TLS where no policy says otherwise.
+/// `tls` of an upstream. A destination that declares HTTPS is called over TLS where no policy says otherwise.
 pub(super) fn tls(
     written: Option<&At<&Tls>>,
     of: Called<'_>,

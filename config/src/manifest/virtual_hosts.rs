@@ -10,7 +10,7 @@ use crate::destination::in_cluster;
 use crate::problem::{Place, Report};
 use crate::reader::{At, Key};
 
-/// One host, and the VirtualServices that name it.
+/// A host, and the VirtualServices that name it.
 pub(super) struct VirtualHost {
     /// In full, where it is a service's.
     pub(super) name: String,

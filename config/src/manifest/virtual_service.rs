@@ -1,4 +1,4 @@
-//! VirtualServices → routes: which host is whose, first match first, what becomes of the request.
+//! VirtualServices → routes: the owner of each host, first match first, and the action on the request.
 
 use super::istio::{
     Destination, HeaderOperations, HttpFault, HttpMatch, HttpMirror, HttpRetry, HttpRoute, Percentage,
@@ -12,11 +12,11 @@ use crate::problem::{Place, Report};
 use crate::reader::{At, Key, List, Named};
 use crate::{RetryOn, file, formats};
 
-/// Routes of all VirtualServices, in the order in which they are to be looked at.
+/// Routes of all VirtualServices, in the order in which they are tried.
 ///
-/// A host belongs to the VirtualServices that name it, and not to those that name a wider one: its last route answers
-/// 404 where another would take over, which `more_follow` says of routes behind these. One that is `alone` takes requests
-/// that name nobody.
+/// A host belongs to the VirtualServices that name it, and not to those that name a wider one: so its last route answers 404
+/// where a later route would take the request, of this list or, with `more_follow`, behind it. A VirtualService that is `alone`
+/// also takes requests whose Host names none.
 pub(super) fn routes(
     all: &[Resource<VirtualService>],
     more_follow: bool,
@@ -461,7 +461,7 @@ fn values(key: &Key<Named<String>>, report: &mut Report) -> (Key<Named<String>>,
     (Key::at(plain, &given.at), formats)
 }
 
-/// Where a route redirects or answers by itself: Istio refuses what else would decide, and the rest has no effect.
+/// Checks a route that redirects or answers by itself: Istio refuses other actions beside that, and the rest has no effect.
 fn answers_alone(http: &HttpRoute, report: &mut Report) {
     let what = match (http.redirect.given(), http.direct_response.given()) {
         (None, None) => return,
@@ -496,7 +496,7 @@ fn answers_alone(http: &HttpRoute, report: &mut Report) {
     }
 }
 
-/// Edits of a request, which has exactly one Host: whoever adds it sets it, and nobody removes it (as in Istio).
+/// Edits of a request, which has exactly one Host: adding it sets it, and removing it has no effect (as in Istio).
 fn request_operations(key: &Key<HeaderOperations>, report: &mut Report) -> Key<file::HeaderEdits> {
     let mut edits = operations(key, report);
     if let Key::Given(given) = &mut edits {
@@ -594,7 +594,7 @@ fn rewrite(http: &HttpRoute, report: &mut Report) -> Key<file::Rewrite> {
     let written = &given.value;
     let mut made = file::Rewrite { host: written.authority.clone(), ..file::Rewrite::default() };
     if let Some(uri) = written.uri.given() {
-        // Stands for what was matched: the prefix, or all of it.
+        // Replaces the matched part: the prefix, or the whole path.
         made.path_prefix = Key::Given(uri.clone());
         if let Some(regex) = written.uri_regex_rewrite.given() {
             report.error(&regex.at, "uri and uriRegexRewrite cannot be given together");

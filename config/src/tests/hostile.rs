@@ -1,4 +1,4 @@
-//! Texts that nobody would write: whatever they are, the reader says what is wrong and never panics.
+//! Hostile texts: the reader reports their faults and never panics.
 
 use super::*;
 

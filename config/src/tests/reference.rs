@@ -1,4 +1,4 @@
-//! The files this crate ships, the form as first described, and what silence means.
+//! The files this crate ships, the form as first described, and the defaults.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -227,7 +227,7 @@ fn the_reference_file_shows_every_key_and_no_other() {
         ("[access_log]", file::AccessLog::KEYS),
         ("[tracing]", file::Tracing::KEYS),
         ("[upstream.v1]", file::Upstream::KEYS),
-        // The second shows what a mirror's needs.
+        // The second upstream shows the keys of a mirror's.
         ("[upstream.v2]", &["endpoints", "balance"]),
         ("[capture.traffic]", file::Capture::KEYS),
         ("[[route]]", file::Route::KEYS),

@@ -8,7 +8,7 @@ use super::outcomes::{self, Pairing};
 use crate::compare::{Group, Tally};
 use crate::control::{Account, Book, ConfigStore, FORMAT, Looked, Snapshot};
 
-/// All of it but schemas, which are large and judged by nobody: one account of each mirror on each route that has an epoch.
+/// The evidence without schemas, which are large and not judged: one account of each mirror on each route that has an epoch.
 pub(super) fn accounts(store: &ConfigStore, snapshot: &Snapshot) -> Vec<Account> {
     let all = outcomes::pairings(snapshot, &outcomes::Chosen::default());
     let mut known = looked(store, snapshot, &all);
@@ -29,7 +29,7 @@ pub(super) fn accounts(store: &ConfigStore, snapshot: &Snapshot) -> Vec<Account>
         let (route, mirror) = (pairing.route, pairing.mirror.name.as_str());
         let counts = counted.all();
         let clients = epoch::clients(snapshot, pairing).map(|of| {
-            // It is told of what it is told of an epoch, which begins with the first look.
+            // Counted since the epoch began, with its first look.
             counted.epoch.as_ref().map_or_else(|| of.clone(), |epoch| epoch.clients(&of))
         });
         Some(Account {

@@ -1,7 +1,7 @@
-//! `POST /diffs/{id}/again`: asks primary and mirror once more for what a sample was an answer to, and tells how both answers
-//! compare now. The same request as a command for a shell.
+//! `POST /diffs/{id}/again`: sends a sample's request to primary and mirror once more, and compares the two answers. The same
+//! request as a command for a shell.
 //!
-//! It asks only for what changes nothing, from the control plane, on connections of its own; no worker knows of it.
+//! Only requests that change nothing are sent, from the control plane, on connections of its own; no worker knows of it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -30,7 +30,7 @@ use crate::limits::{AGAIN_BYTES_MAX, AGAIN_MS_MAX};
 use crate::observe::disclosure::rfc3339;
 use crate::observe::record::Answer;
 
-/// Which of a group's samples; the first where it does not say.
+/// The sample of a group; the first where none is named.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Which {
@@ -100,7 +100,7 @@ pub(super) async fn again(
     axum::response::IntoResponse::into_response(Json(told))
 }
 
-/// One side's response, and the time it took.
+/// The response of one side, and the time it took.
 async fn answer(snapshot: &Snapshot, kept: &Again, ask: &Ask) -> Result<(Answer, Duration), String> {
     let began = Instant::now();
     let answered = timeout(Duration::from_millis(AGAIN_MS_MAX), fetched(snapshot, kept, ask)).await;
@@ -215,7 +215,7 @@ pub(super) fn told(snapshot: &Snapshot, kept: &Again) -> Value {
     })
 }
 
-/// The request as a command that asks `endpoint` for it, whatever its authority resolves to.
+/// The request as a command that sends it to `endpoint`, whatever address its authority has.
 fn curl(
     kept: &Again,
     ask: &Ask,
@@ -256,7 +256,7 @@ fn curl(
     parts.join(" \\\n  ")
 }
 
-/// As one word of a shell, whatever is in it.
+/// The text as one word of a shell, whatever it contains.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

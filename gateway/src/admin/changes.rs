@@ -1,5 +1,5 @@
-//! Pages of the configuration in force, as JSON or as TOML, and pages where changes are asked for. They pass a change on and tell
-//! what became of it; the control loop judges whether it is sound.
+//! Pages of the configuration in force, as JSON or as TOML, and pages that take changes. The pages pass a change on and answer
+//! with its result; the control loop judges whether it is sound.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ pub(super) struct After {
     after: Option<u64>,
 }
 
-/// `GET /changes?after=NUMBER`: what was changed, from what, to what, by whom, the first made first.
+/// `GET /changes?after=NUMBER`: past changes with old and new values and authors, the oldest first.
 pub(super) async fn changes(
     State(state): State<Arc<AdminState>>,
     Query(After { after }): Query<After>,
@@ -88,7 +88,7 @@ pub(super) async fn changes(
     Json(json!({ "count": count, "changes": made.iter().map(change).collect::<Vec<_>>() }))
 }
 
-/// One change. What is to be shown within lines stays within them at whoever shows it.
+/// A change as JSON. Texts are escaped, so that clients can print them within a line.
 pub(super) fn change(made: &Made) -> Value {
     let by = match &made.by {
         By::Api { address, has_token } => {
@@ -118,7 +118,7 @@ fn upstream_of(config: &Config, lane: config::LaneId) -> Option<&str> {
     Some(config.upstreams.get(upstream)?.name.as_str())
 }
 
-/// `GET /config`: the configuration in force, as TOML; whole for who may change it.
+/// `GET /config`: the configuration in force, as TOML; whole for clients that may change it.
 pub(super) async fn config(State(state): State<Arc<AdminState>>, headers: HeaderMap) -> Response {
     let text = match state.refuses(&headers) {
         None => state.store.written(|shown| &shown.whole),
@@ -136,7 +136,7 @@ pub(super) async fn put_config(
     state.ask(Change::Text(text), by, |_| Value::Null).await
 }
 
-/// `POST /reload`: what the process was started with, read again.
+/// `POST /reload`: reads the source of the configuration again.
 pub(super) async fn reload(State(state): State<Arc<AdminState>>, Permitted(by): Permitted) -> Response {
     state.ask(Change::Source, by, |_| Value::Null).await
 }

@@ -1,6 +1,6 @@
-//! The dashboard: one page and its parts, all in this binary, and what a browser is told it may do with them.
+//! The dashboard: a page and its parts, all in this binary, with the browser's content security policy.
 //!
-//! It serves constant bytes and knows nothing of what they show: the page asks the other pages for that, like anybody.
+//! The bytes are constant and hold no data: the page gets its data from the other pages, like any client.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::asked::{self, Path};
 
-/// Nothing from outside, nothing inline, nobody's frame: a name or a value that an upstream made up stays text.
+/// Nothing from outside, nothing inline, no frame around it: a name or a value that an upstream made up stays text.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -61,7 +61,7 @@ const ASSETS: &[(&str, &str, &[u8])] = assets! {
     "vendor/uPlot.min.css": STYLE,
 };
 
-/// One file, as it is answered.
+/// A file, as it is answered.
 #[derive(Debug)]
 struct Asset {
     name: &'static str,
@@ -103,7 +103,7 @@ struct Shelf {
     index: &'static str,
 }
 
-/// The page at `/` for browsers, `index` for everybody else, and the page's parts below `/dashboard/`.
+/// The page at `/` for browsers, `index` for all other clients, and the page's parts below `/dashboard/`.
 pub(super) fn router(index: &'static str) -> Router {
     let assets = ASSETS.iter().copied().filter_map(Asset::of).collect();
     Router::new().route("/", get(root)).route("/dashboard/{*name}", get(asset)).with_state(Arc::new(Shelf {

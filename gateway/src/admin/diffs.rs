@@ -1,6 +1,8 @@
-//! `GET /diffs`: what mirrors say otherwise than the primary, in groups; one group with its samples; all samples as lines.
+//! `GET /diffs`: differences between mirrors' answers and the primary's, in groups; one group with its samples; all samples as
+//! lines.
 //!
-//! Samples are requests and answers of real clients: who may not change anything here may not read them from elsewhere.
+//! Samples are requests and answers of real clients: clients that may not change anything here may not read them from
+//! elsewhere.
 
 use std::sync::Arc;
 
@@ -24,7 +26,7 @@ use crate::observe::disclosure::rfc3339 as time;
 /// Told in one answer, the most telling first.
 const GROUPS_MAX: usize = 500;
 
-/// Which of them are asked for, and how.
+/// The wanted groups, and their format.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Chosen {
@@ -37,7 +39,7 @@ pub(super) struct Chosen {
 #[serde(rename_all = "lowercase")]
 enum Format {
     Json,
-    /// One sample a line.
+    /// A sample a line.
     Jsonl,
 }
 
@@ -120,7 +122,7 @@ pub(super) async fn diffs(
             Json(json!({ "compared": tallies.collect::<Vec<_>>(), "groups": groups })).into_response()
         }
         Format::Jsonl => {
-            // All of them may be ten times what is kept: samples are shared by groups, and longer as JSON.
+            // All lines may be ten times as large as the kept samples: samples are shared by groups, and longer as JSON.
             let bytes = Group::bytes_of(groups.iter().map(|judged| &judged.group));
             let snapshot = Arc::new(state.store.open());
             let lines = groups.into_iter().flat_map(move |judged| {
@@ -156,7 +158,7 @@ pub(super) async fn diff(
     Json(told).into_response()
 }
 
-/// `DELETE /diffs`: forgets what was found.
+/// `DELETE /diffs`: forgets all findings.
 pub(super) async fn forget(State(state): State<Arc<AdminState>>, _: Permitted) -> Response {
     state.store.findings.forget();
     StatusCode::NO_CONTENT.into_response()

@@ -87,7 +87,7 @@ fn counts(pairing: &Pairing<'_>) -> Counts {
 /// Whether a copy that was given up so is missing from the evidence.
 fn is_loss(why: DropReason) -> bool {
     match why {
-        // A copy that a full rate gave up was not wanted after all; of what cannot be reached a rule of its own speaks.
+        // A copy that a full rate gave up was not wanted after all; an unreachable mirror has a rule of its own.
         DropReason::Rate | DropReason::Unreachable => false,
         DropReason::BodyTooLarge
         | DropReason::RingEntries
@@ -101,7 +101,7 @@ fn is_loss(why: DropReason) -> bool {
     }
 }
 
-/// A mirror on a route, what it counts now, and the epoch that it counts in.
+/// A mirror on a route, with its counts now and the epoch that they belong to.
 pub(super) struct Counted {
     now: Counts,
     pub(super) epoch: Option<Epoch>,
@@ -125,7 +125,7 @@ pub(super) fn lately(epoch: &Epoch, all: &Counts, since: Option<SystemTime>) -> 
     mark.map_or_else(|| all.clone(), |mark| all.since(&mark.counted))
 }
 
-/// How many times share a fate, about the median and about the 99th percentile, as v1's own tell: v2's may be what is wrong.
+/// The design effect of times, at the median and at the 99th percentile, as v1's times show it: v2's may be at fault.
 pub(super) fn bursts(epoch: &Epoch, all: &Counts) -> [Option<f64>; 2] {
     let nothing = Counts::default();
     let moments: Vec<&Counts> =
@@ -146,11 +146,11 @@ pub(super) fn bursts(epoch: &Epoch, all: &Counts) -> [Option<f64>; 2] {
     })
 }
 
-/// No burst is taken for larger: what varies that much is another load, not a hiccup.
+/// No burst is taken for larger: so much variance is another load, not a hiccup.
 const BURST_MAX: f64 = 16.0;
 
-/// A hash of the question that a mirror answers. It changes with the rules of comparison, with the choice of requests and what is
-/// changed in them, and with the fields redacted for this mirror or others of its route; the share of requests is no part of it.
+/// A hash of the question that a mirror answers. It changes with the rules of comparison, with the choice of requests and their
+/// edits, and with the fields redacted for this mirror or others of its route; the share of requests is no part of it.
 fn question(config: &Config, route: &Route, mirror: &Mirror) -> String {
     let Mirror {
         only,
@@ -169,7 +169,7 @@ fn question(config: &Config, route: &Route, mirror: &Mirror) -> String {
     let compare = compare.as_ref().map(|of| config::Compare { percent: Percent::ALL, ..of.clone() });
     let mut asked =
         format!("{:?}", (only, only_primary, response, host, path, headers, redact, role, compare));
-    // Without these the word is what it was before there were such keys, so that evidence goes on.
+    // Without these keys the hash is that of versions before them, so that evidence goes on.
     if let Some(key) = idempotency_key {
         asked.push_str(key);
     }
@@ -257,7 +257,7 @@ mod tests {
         };
         count(5);
         assert_eq!(look(&store).1.base.pairs(), 0, "what came before the first look is of it");
-        // One of two is replaced, then the other: a rolling update ends with the last.
+        // One endpoint of two is replaced, then the other: a rolling update ends with the last.
         turn(&store, config("\"10.0.0.2:1\", \"10.0.0.4:1\""));
         let (begun, epoch) = look(&store);
         assert_eq!((begun, epoch.marks.len()), (0, 1));

@@ -1,6 +1,6 @@
 //! The workers' counters as OpenMetrics text: summed when asked, so there is no second copy to go stale.
 //!
-//! It knows every metric's name, its help and which counters make it up. It knows no HTTP and never writes a counter.
+//! The room knows every metric's name, its help and the counters that make it up. It knows no HTTP and never writes a counter.
 //! Reads are relaxed and workers go on counting meanwhile: a scrape is exact once the workers rest, and off by the few
 //! steps under way while they do not.
 

@@ -1,10 +1,10 @@
-//! The gateways beside this one: what each of them knows, asked for when somebody asks for a verdict. Nothing is replicated and
-//! nobody leads; whoever is asked asks the others.
+//! The gateways beside this one: each is asked for its evidence when a client asks for a verdict. Nothing is replicated and
+//! there is no leader; the gateway that is asked asks the others.
 //!
-//! `GET /evidence` is what it answers to them.
+//! `GET /evidence` is the page by which it answers them.
 //!
-//! Anybody may ask for a verdict, and each of the others takes memory and a thread: they are asked once at a time, whoever waits gets
-//! the same answers, and these are good for a moment.
+//! Any client may ask for a verdict, and each question takes memory and a thread: the others are asked once at a time, clients
+//! that wait get the same answers, and these are good for a moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -37,10 +37,10 @@ const PEER_MAX: Duration = Duration::from_secs(2);
 /// Asked at once: each may hold [`BOOK_BYTES_MAX`].
 const AT_ONCE: usize = 4;
 
-/// Bytes of all answers together; who would come behind them is missing.
+/// Bytes of all answers together; a gateway whose answer would exceed them is missing.
 const ALL_BYTES_MAX: usize = 64 << 20;
 
-/// Characters told of why a gateway is missing, which may be what it answered.
+/// Characters told of why a gateway is missing, which may be its own answer.
 const WHY_MAX: usize = 300;
 
 /// Gateways that are asked; of more, the first by their addresses.
@@ -56,7 +56,7 @@ pub(super) enum Scope {
     Own,
 }
 
-/// Asks the gateways beside this one for what they know; `None` where there is none, or none is to be asked.
+/// Asks the gateways beside this one for their evidence; `None` where there are none, or none are to be asked.
 pub(super) async fn asked(state: &Arc<AdminState>, scope: Option<Scope>) -> Option<Arc<Answered>> {
     let config = state.store.open().config;
     if scope == Some(Scope::Own) || config.judging.peers.is_empty() {
@@ -82,7 +82,7 @@ fn missing(replica: String, why: &str) -> Missing {
     Missing { replica, why: why.chars().take(WHY_MAX).collect() }
 }
 
-/// How their answers are read: one at a time, and what this gateway does not judge is left out.
+/// How the others' answers are read: one at a time, without mirrors that this gateway does not judge.
 #[derive(Debug)]
 struct Reading {
     /// Mirrors of each route.
@@ -118,7 +118,7 @@ impl Reading {
     }
 }
 
-/// Tells the gateways beside this one that evidence begins anew. Returns who did not hear it.
+/// Tells the gateways beside this one that evidence begins anew. Returns those that could not be told.
 pub(super) async fn begun(state: &AdminState, mirror: Option<&str>) -> Vec<Missing> {
     let config = state.store.open().config;
     let mirror = mirror.map(|name| {
@@ -153,7 +153,7 @@ async fn each<T: Send + 'static>(
         let (ask, turn) = (ask.clone(), Arc::clone(&turn));
         let admin = state.peer(config, address);
         asking.spawn(async move {
-            // It is never closed.
+            // The semaphore is never closed.
             let _turn = turn.acquire_owned().await;
             let told = tokio::task::spawn_blocking(move || ask(&admin)).await;
             let told = told.unwrap_or_else(|_| Err("asking it failed here: see the log".to_owned()));

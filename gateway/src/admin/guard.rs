@@ -1,8 +1,8 @@
-//! Access to the admin listener: to look, and to change what is in force.
+//! Access to the admin listener: for reading, and for changes.
 //!
-//! Changes are guarded: by a token where there is one, and without one only from this machine, by a client that named it
-//! by its address, so that no page in a browser can reach in under a name of its own (DNS rebinding). Where only this machine
-//! is expected, such a page is told nothing either.
+//! Changes are guarded: by a token where there is one, and without one only from this machine, by a client that named it by its
+//! address, so that no page in a browser can reach in under a name of its own (DNS rebinding). Where only this machine is
+//! expected, such a page may not read either.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -21,7 +21,7 @@ pub enum Guard {
     Token(String),
     /// Clients on this machine, unless they are a page of another site.
     Local,
-    /// None: strangers reach the listener, and there is no token.
+    /// No client: the listener is reachable from other machines, and there is no token.
     Closed,
 }
 
@@ -34,12 +34,12 @@ impl Guard {
         }
     }
 
-    /// Whether a request may be told anything. On this machine alone and without a token, nobody but this machine asks: under
-    /// another name than its own it is a page in a browser that asks, whose name was turned to this address (DNS rebinding).
+    /// Whether a request may be answered. On loopback without a token, only this machine sends requests: a request for another
+    /// name comes from a page in a browser whose name was turned to this address (DNS rebinding).
     fn answers(&self, headers: &HeaderMap) -> bool {
         match self {
             Self::Local => is_local(text(headers, HOST)),
-            // Strangers are expected, by whatever name: Prometheus scrapes a service, a controller asks another one.
+            // Other machines are expected, by any name: Prometheus scrapes a service, a controller asks another one.
             Self::Token(_) | Self::Closed => true,
         }
     }
@@ -78,16 +78,16 @@ fn text(headers: &HeaderMap, name: HeaderName) -> &str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// Pages that say nothing but "alive" and "ready", to probes that ask by whatever name they know.
+/// Pages with nothing but "alive" and "ready", for probes that ask by any name.
 const FOR_PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
-/// Lets through what [`Guard::answers`].
+/// Lets requests through by [`Guard::answers`].
 pub(super) async fn answered(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     // RFC 9112 §3.2. Whichever of them were believed, a proxy in front may have believed the other.
     if request.headers().get_all(HOST).iter().count() > 1 {
         return refusal(StatusCode::BAD_REQUEST, "more than one Host");
     }
-    // A policy changes nothing, but no page of somebody else's is to keep the gateway busy with one.
+    // A policy changes nothing, but pages of other sites must not keep the gateway busy with one.
     if guard == Guard::Local
         && !request.method().is_safe()
         && let Some((status, why)) = guard.refuses(request.headers())
@@ -102,7 +102,7 @@ pub(super) async fn answered(State(guard): State<Guard>, request: Request, next:
     refusal(StatusCode::FORBIDDEN, why)
 }
 
-/// Takes as long whatever the first difference is.
+/// Compares in the same time whatever the first difference is.
 fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use crate::control::{Account, Book, Merged, merge};
 use crate::verdict::{Aside, Fleet, Missing};
 
-/// So long what they answered is good for whoever asks next.
+/// The others' answers are good for so long.
 const KEPT: Duration = Duration::from_secs(1);
 
 /// The others' answers.
@@ -101,12 +101,12 @@ impl Heard {
             drop(last);
             tokio::spawn(async move {
                 sleep(kept).await;
-                // It may be megabytes.
+                // The answers may be megabytes.
                 all.lock().await.take_if(|last| last.at.elapsed() >= kept);
             });
             answered
         });
-        // One that panicked has said so; without answers of others nothing is promoted.
+        // A panic has been logged; without answers of the others no mirror is promoted.
         asking.await.unwrap_or_else(|_| {
             let why = "asking them failed: see the log".to_owned();
             let missing = vec![Missing { replica: "all others".to_owned(), why }];

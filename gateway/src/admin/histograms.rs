@@ -48,7 +48,7 @@ enum Format {
 #[derive(Debug)]
 pub(super) struct Histograms {
     store: Arc<ConfigStore>,
-    /// Only the control plane's one thread takes it, so nobody waits.
+    /// Taken by the control plane's one thread alone: it never blocks.
     windows: Mutex<Windows>,
 }
 
@@ -101,7 +101,7 @@ fn plain(text: String) -> Response {
     ([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
 }
 
-/// One distribution of the newest windows.
+/// A distribution over the newest windows.
 fn within(windows: &Windows, length: Duration, key: &Key) -> Slots {
     let of = windows.newest(length).flat_map(|window| &window.series);
     Slots::together(of.filter(|(other, _)| other == key).map(|(_, slots)| slots))

@@ -1,9 +1,9 @@
-//! The last day: how much was asked, how fast either side answered, what became of the copies; the last five minutes second by
-//! second, what is older in longer steps.
+//! The last day: rate of requests, times of either side, fates of copies; the last five minutes second by second, older parts
+//! in longer steps.
 //!
-//! Once a second it looks at the counters and keeps what came since the look before, for a while; in each of its steps, with
-//! the times of that step. It judges nothing and draws nothing; that is the page's part. Looking is kept cheap by its own
-//! pauses, whatever the size of the configuration.
+//! Once a second the room looks at the counters and keeps the difference to the look before, for a while; and in each of its
+//! steps, with the times of that step. Judging and drawing are the page's part. Looking is kept cheap by its own pauses,
+//! whatever the size of the configuration.
 
 mod kept;
 mod look;
@@ -46,7 +46,7 @@ pub(super) struct Live {
     store: Arc<ConfigStore>,
     shards: Vec<Arc<Shard>>,
     started: SystemTime,
-    /// Only the control plane's one thread takes it, so nobody waits.
+    /// Taken by the control plane's one thread alone: it never blocks.
     history: Mutex<[Steps; HISTORY_STEPS.len()]>,
 }
 
@@ -129,7 +129,7 @@ impl Live {
         std::array::from_fn(|_| (Arc::clone(&look), now))
     }
 
-    /// Keeps what came since the `last` look, and makes this one the last; so in each of the steps that is over.
+    /// Keeps the difference to the `last` look, and makes this one the last; the same for each step that is over.
     fn sample(&self, last: &mut Last, now: Instant) {
         let look = Arc::new(self.look());
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -171,7 +171,7 @@ pub(super) struct After {
     seconds: Option<u64>,
 }
 
-/// `GET /live?after=SEQ&seconds=3600`: what was sampled since, by column, in the shortest steps that reach so far back.
+/// `GET /live?after=SEQ&seconds=3600`: later samples, by column, in the shortest steps that reach so far back.
 pub(super) async fn live(
     State(live): State<Arc<Live>>,
     Query(After { after, seconds }): Query<After>,
@@ -201,7 +201,7 @@ pub(super) struct Reach {
     seconds: Option<u64>,
 }
 
-/// `GET /live/routes?seconds=300`: by route, what clients asked, what failed and which copies were lost, in sixty steps.
+/// `GET /live/routes?seconds=300`: by route, the clients' requests, the failures and the lost copies, in sixty steps.
 pub(super) async fn trends(
     State(live): State<Arc<Live>>,
     Query(Reach { seconds }): Query<Reach>,

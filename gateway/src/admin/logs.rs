@@ -1,5 +1,5 @@
-//! `GET /logs`: the last lines of both logs. They tell of clients, as samples of `/diffs` do: who may not change anything here
-//! may not read them from elsewhere.
+//! `GET /logs`: the last lines of both logs. The lines tell of clients, as samples of `/diffs` do: clients that may not change
+//! anything here may not read them from elsewhere.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::recent::{self, Line, Page, Source, Wanted};
 /// Lines of one answer, unless it is asked for fewer.
 const LINES_MAX: usize = 1000;
 
-/// Which of them are asked for.
+/// The wanted lines.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Chosen {

@@ -1,6 +1,6 @@
-//! The admin listener: is the process alive, is it ready, what has it counted, what is in force.
+//! The admin listener: liveness, readiness, metrics, the configuration in force.
 //!
-//! It reads what others write, counters and the phase of the process; changes are only asked for here (`changes`). It knows no
+//! The room reads the counters and the phase of the process; changes are only asked for here (`changes`). It knows no
 //! connection, no exchange and no worker; of the path of a request it names only `metrics`.
 
 mod asked;
@@ -138,7 +138,7 @@ pub struct Admin {
     judging: Judging,
     started: SystemTime,
     again: Arc<Semaphore>,
-    /// The first listener starts what looks at the counters by the second.
+    /// The first listener starts the task that looks at the counters every second.
     looks: Once,
 }
 
@@ -317,7 +317,7 @@ async fn accept(
     }
 }
 
-/// One connection, from its handshake on where it has one.
+/// Serves a connection, from its handshake on where it has one.
 async fn covered(
     stream: TcpStream,
     of: SocketAddr,
@@ -353,7 +353,7 @@ async fn connection(
     let mut served = pin!(served);
     let result = tokio::select! {
         result = served.as_mut() => result,
-        // Nothing is ever sent: it ends when the listener does.
+        // The channel carries no value: it ends with the listener.
         _ = closing.changed() => {
             served.as_mut().graceful_shutdown();
             served.await
@@ -389,7 +389,7 @@ async fn metrics(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Respons
             ([(CONTENT_TYPE, exposition::classic::CONTENT_TYPE)], text).into_response()
         }
         Ok(text) => ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response(),
-        // Writing to a string fails only where the encoder refuses what we gave it.
+        // Writing to a string fails only where the encoder refuses our metrics.
         Err(std::fmt::Error) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

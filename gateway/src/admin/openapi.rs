@@ -1,6 +1,6 @@
 //! `GET /openapi.json`: the admin listener described for machines (OpenAPI 3.1).
 //!
-//! The description is written by hand. Tests hold it against the router, and from outside against what is answered.
+//! The description is written by hand. Tests compare it with the router, and from outside with the answers.
 
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};

@@ -1,4 +1,5 @@
-//! `GET /outcomes`: for each mirror of each route, what the primary's and the mirror's answers to the same requests came to.
+//! `GET /outcomes`: for each mirror of each route, the ends and times of the primary's and the mirror's answers to the same
+//! requests.
 //!
 //! Pure but for the handler: a snapshot of the store in, numbers out. It knows no content and judges nothing.
 
@@ -28,7 +29,7 @@ const OUTCOMES_MAX: usize = 500;
 const QUANTILES: [(&str, f64); 5] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("max", 1.0)];
 
-/// One mirror of one route, and its counters on every worker.
+/// A mirror of a route, and its counters on every worker.
 pub(super) struct Pairing<'a> {
     pub(super) route: &'a str,
     /// Where the route stands among the configuration's.
@@ -37,7 +38,7 @@ pub(super) struct Pairing<'a> {
     counters: Vec<&'a MirrorCounters>,
 }
 
-/// Which of them are asked for.
+/// The wanted mirrors.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Chosen {
@@ -74,7 +75,7 @@ impl Pairing<'_> {
         self.counters.iter().map(|c| read(c)).sum()
     }
 
-    /// One distribution of all workers together.
+    /// A distribution of all workers together.
     pub(super) fn merged(&self, read: impl Fn(&MirrorCounters) -> &Histogram) -> Merged<u64> {
         let mut all = metrics::merged();
         self.counters.iter().for_each(|c| read(c).add_to(&mut all));

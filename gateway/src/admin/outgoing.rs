@@ -1,7 +1,9 @@
-//! Answers of the admin listener on their way out: how many bytes of them are held, and whose go when there is no room.
+//! Answers of the admin listener on their way out: the bytes of them that are held, and the answer that is cut when there is no
+//! room.
 //!
-//! An answer is text that is ready; whoever does not read it keeps it. So it is handed out a piece at a time, and what waits is
-//! within a budget: where a new answer finds no room, the one that has waited longest is cut. It knows no page.
+//! An answer is text that is ready, and a client that does not read it keeps it in memory. So it is handed out a piece at a
+//! time, and waiting bytes have a budget: where a new answer finds no room, the one that has waited longest is cut. The room
+//! knows no page.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -33,7 +35,7 @@ pub(crate) struct Outgoing {
     cut: Arc<AtomicU64>,
 }
 
-/// One answer.
+/// An answer on its way out.
 struct Waiting {
     /// Bytes that it keeps until its last piece is handed out, however much of it is gone.
     bytes: usize,
@@ -52,7 +54,7 @@ enum Rest {
 pub(super) struct Lines(Arc<Mutex<Rest>>, usize);
 
 impl Lines {
-    /// `bytes`: what the lines are made of, and is kept for them.
+    /// `bytes`: the memory that is kept for the lines.
     pub(super) fn new(bytes: usize, lines: impl Iterator<Item = String> + Send + 'static) -> Self {
         Self(Arc::new(Mutex::new(Rest::Lines(Box::new(lines)))), bytes)
     }
@@ -78,7 +80,7 @@ impl fmt::Debug for Waiting {
 }
 
 impl Outgoing {
-    /// Counts what it cuts.
+    /// `cut` counts the answers that were cut.
     pub(super) fn new(cut: Arc<AtomicU64>) -> Self {
         Self { bytes_max: ADMIN_ANSWERS_BYTES_MAX, waiting: Mutex::default(), cut }
     }
@@ -111,7 +113,7 @@ struct Pieces {
     waiting: Arc<Waiting>,
 }
 
-/// Why a body ends early: the connection is closed, so that no reader takes what it has for the whole.
+/// The error of a body that ends early: the connection is closed, so that no reader takes its part for the whole.
 #[derive(Debug)]
 struct CutShort;
 
@@ -161,7 +163,7 @@ impl HttpBody for Pieces {
     }
 }
 
-/// Between the pages and the wire: what a page answered is weighed.
+/// Layer between the pages and the wire: every answer is counted against the budget.
 pub(super) async fn weighed(State(outgoing): State<Arc<Outgoing>>, request: Request, next: Next) -> Response {
     let (mut head, body) = next.run(request).await.into_parts();
     if let Some(Lines(rest, bytes)) = head.extensions.remove() {

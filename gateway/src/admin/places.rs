@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-/// So long everybody may keep a place, however many want one: answers take milliseconds, and a crowd that comes at once is
-/// served in turn rather than turned away.
+/// Every connection may keep its place for so long, however many want one: answers take milliseconds, and clients that come at
+/// once are served in turn rather than turned away.
 const PLACE_MIN: Duration = Duration::from_millis(250);
 
 /// Open connections, the oldest first.

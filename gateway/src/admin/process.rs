@@ -1,6 +1,6 @@
 //! Figures of this process from the kernel: resident memory and open descriptors.
 //!
-//! It reads `/proc/self` and judges nothing; where that is not mounted the answer is `None`.
+//! The room reads `/proc/self` and judges nothing; where that is not mounted the figures are `None`.
 
 use std::fs;
 

@@ -18,7 +18,7 @@ use super::state::{AdminState, Permitted};
 use crate::compare::Inferred;
 use crate::verdict::Fleet;
 
-/// Which schemas are asked for, and of whom.
+/// The wanted schemas, and whose evidence they are of.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SchemaQuery {

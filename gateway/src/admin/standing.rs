@@ -17,7 +17,7 @@ const JUDGE_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Standing(Mutex<Vec<(String, Decision)>>);
 
 impl Standing {
-    /// Judges for the rest of the process's life, in turn with all who ask for a verdict.
+    /// Judges for the rest of the process's life, in turn with all requests for a verdict.
     pub(super) async fn watch(self: Arc<Self>, state: Arc<AdminState>) {
         loop {
             let began = Instant::now();
@@ -27,7 +27,7 @@ impl Standing {
                 *standing.0.lock().unwrap_or_else(PoisonError::into_inner) = decided;
                 ().into_response()
             };
-            // Where too many wait already, what was reached last stands.
+            // Where too many wait already, the last verdict stands.
             if let Ok(place) = state.judging.place() {
                 let _ = state.judging.run(place, judge).await;
             }

@@ -29,7 +29,7 @@ pub(super) struct AdminState {
     pub(super) judging: Judging,
     pub(super) health: watch::Receiver<Health>,
     pub(super) started: SystemTime,
-    /// Places of those who ask both sides again.
+    /// Places for requests to both sides again.
     pub(super) again: Arc<Semaphore>,
 }
 
@@ -74,7 +74,7 @@ impl Judging {
         // Neither is ever closed.
         let turn = Arc::clone(&self.turn).acquire_owned().await.ok();
         let judged = tokio::task::spawn_blocking(move || {
-            // With the thread, not with whoever asked, who may be gone.
+            // Held by the thread, not by the request, whose client may be gone.
             let _held = (place, turn);
             judge()
         });
@@ -83,8 +83,8 @@ impl Judging {
     }
 }
 
-/// A client that may change things and see what clients said, and who that is. Another is refused before anything it sends is
-/// read.
+/// A client that may change things and see clients' data, with its name for the log of changes. Another client is refused
+/// before its content is read.
 pub(super) struct Permitted(pub(super) By);
 
 /// The client of an admin connection.
@@ -101,7 +101,7 @@ impl FromRequestParts<Arc<AdminState>> for Permitted {
     }
 }
 
-/// One problem, as JSON.
+/// A problem, as JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct ProblemView<'a> {
     file: &'a str,
@@ -130,7 +130,7 @@ impl AdminState {
         Some(refusal(status, why))
     }
 
-    /// Asks for a change: the answer once every worker has it, with what `now` tells of what is in force then.
+    /// Asks for a change. The answer comes once every worker has it, with the part of the store that `now` shows.
     pub(super) async fn ask(
         &self,
         change: Change,

@@ -1,4 +1,4 @@
-//! `GET /status`: what the process is, how it is, and what is wrong now, each trouble in a sentence with since when and how much.
+//! `GET /status`: the process, its health, and the open troubles, each in a sentence with its beginning and its count.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

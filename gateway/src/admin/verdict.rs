@@ -2,7 +2,7 @@
 //! `POST /verdict/begin`: evidence begins anew; `POST /verdict/gate`: yes or no, as a status code, for rollout controllers
 //! that look at nothing else.
 //!
-//! It puts the evidence together; judging is `verdict`'s.
+//! These pages put the evidence together; judging is `verdict`'s.
 
 mod evidence;
 mod text;
@@ -38,7 +38,7 @@ use text::{line, text};
 pub(super) struct VerdictQuery {
     mirror: Option<String>,
     format: Option<Format>,
-    /// Only what came in about so many seconds.
+    /// Only evidence of about the last so many seconds.
     since: Option<u64>,
     /// Every rule, as text.
     all: Option<bool>,
@@ -98,11 +98,11 @@ struct Metadata {
     policy: Option<String>,
 }
 
-/// Rules told to who does not pass: they end up in a controller's events.
+/// Rules in the answer of a gate that does not pass: they end up in a controller's events.
 const TOLD_MAX: usize = 10;
 
-/// `POST /verdict/gate?passes=promote,hold&mirror=NAME`: 200 where the verdict is one of these words, by default promote,
-/// else 409 with what is in the way. Nothing need be posted; JSON may have a policy in `metadata.policy`.
+/// `POST /verdict/gate?passes=promote,hold&mirror=NAME`: 200 where the verdict is one of these words, by default promote, else
+/// 409 with the rules in the way. The content may be empty; as JSON it may have a policy in `metadata.policy`.
 pub(super) async fn gate(
     State(state): State<Arc<AdminState>>,
     headers: HeaderMap,
@@ -214,10 +214,10 @@ pub(super) fn decisions(state: &AdminState) -> Vec<(String, Decision)> {
     verdict.mirrors.into_iter().map(|of| (of.mirror, of.verdict)).collect()
 }
 
-/// How likely mirroring ever seems to change what clients get where it does not, over all routes.
+/// The chance that mirroring ever seems to change the clients' answers where it does not, over all routes.
 const MIRRORING_ALPHA: f64 = 0.05;
 
-/// Asked about a mirror that nobody has.
+/// The mirror of the question does not exist.
 struct NoMirror(String);
 
 impl IntoResponse for NoMirror {
@@ -260,7 +260,7 @@ fn decide(
         verdict = verdict.of_fleet(if is_stranger { fleet.without_names() } else { fleet });
     }
     if is_stranger {
-        // Evidence may quote clients' requests: figures are for everybody, quotations are not.
+        // Evidence may quote clients' requests: figures may be read by all, quotations may not.
         verdict.mirrors.iter_mut().flat_map(|m| &mut m.rules).for_each(|rule| rule.evidence.clear());
     }
     for mirror in &mut verdict.mirrors {

@@ -24,12 +24,12 @@ struct Holder {
     handshakes: Option<(u32, Bucket)>,
 }
 
-/// One connection's place, free again when dropped.
+/// A connection's place, free again when dropped.
 #[derive(Debug)]
 pub struct Place {
     places: Places,
     whose: IpAddr,
-    /// It counts among its address's connections.
+    /// The place counts among its address's connections.
     is_counted: bool,
 }
 
@@ -69,14 +69,14 @@ impl Holder {
         self.connections > 0 || self.streams > 0
     }
 
-    /// Nothing would change if it began anew.
+    /// Whether forgetting it would change nothing.
     fn is_forgettable(&self, now_ms: u64) -> bool {
         let is_full = |bucket: &Option<(u32, Bucket)>| bucket.as_ref().is_none_or(|(_, b)| b.is_full(now_ms));
         is_full(&self.requests) && is_full(&self.handshakes)
     }
 }
 
-/// One HTTP/2 request of an address that is under way, until this is dropped.
+/// An HTTP/2 request of an address that is under way, until this is dropped.
 #[derive(Debug)]
 pub struct Underway(Option<(Places, IpAddr)>);
 
@@ -93,8 +93,8 @@ impl Drop for Underway {
 }
 
 impl Place {
-    /// One HTTP/2 request more of its address; `None` where it has `max` already. `usize::MAX` is no bound, and then nothing
-    /// is counted.
+    /// Counts an HTTP/2 request more of its address; `None` where it has `max` already. `usize::MAX` is no bound, and then
+    /// nothing is counted.
     pub fn begin_stream(&self, max: usize) -> Option<Underway> {
         if max == usize::MAX {
             return Some(Underway(None));

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Who may read a capture's files: nobody else.
+/// The mode of a capture's files: for their owner alone.
 const MODE: u32 = 0o600;
 
 /// Digits of the time in a file's name, and so its place among the others.
@@ -52,7 +52,7 @@ pub(super) fn files(directory: &Path, capture: &str) -> io::Result<Vec<(String, 
         match entry.metadata() {
             Ok(meta) if meta.is_file() => files.push((name, meta.len())),
             Ok(_) => {}
-            // Somebody else removed it.
+            // The file was removed by somebody else.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }

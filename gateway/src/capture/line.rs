@@ -1,5 +1,5 @@
-//! A captured copy as a line of JSON: what a mirror would have been sent, without what the gateway says of copies, which stands
-//! beside it. Pure.
+//! A captured copy as a line of JSON: the request as a mirror would get it, without the gateway's own fields, which become
+//! members of their own. Pure.
 
 use std::io::Write;
 
@@ -83,7 +83,7 @@ pub(super) fn write(out: &mut Vec<u8>, captured: &Captured) {
     }
     let trailers = String::from_utf8_lossy(&trailers);
     line.trailers = (!trailers.is_empty()).then_some(&trailers);
-    // A vector takes whatever is written, and such a line has no key that is no text.
+    // Writing to a vector cannot fail, and every key of such a line is a text.
     if serde_json::to_writer(&mut *out, &line).is_ok() {
         let _ = out.write_all(b"\n");
     }
@@ -94,7 +94,7 @@ fn mark() -> &'static str {
     mark.split(':').next().unwrap_or_default()
 }
 
-/// Content and trailers of what we framed ourselves in chunks.
+/// Content and trailers of a message that the gateway itself framed in chunks.
 fn unchunked(mut rest: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let mut content = Vec::with_capacity(rest.len());
     loop {

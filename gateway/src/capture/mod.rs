@@ -1,5 +1,5 @@
-//! Captures: whole requests in files, written by a thread of their own. Workers hand copies over and wait for nothing; whatever
-//! the disk does costs copies, which are counted. It knows nothing of routes, clients or how a copy was chosen.
+//! Captures: whole requests in files, written by a thread of their own. Workers hand copies over and wait for nothing; a slow
+//! or full disk costs copies, which are counted. The room knows nothing of routes, clients or how a copy was chosen.
 
 mod folder;
 mod line;
@@ -20,10 +20,10 @@ use crate::metrics::CaptureCounters;
 use crate::mirror::feed::{Feed, feed};
 use crate::os;
 
-/// What still waits at the end of the process gets so long.
+/// Lines that still wait at the end of the process get so long.
 const END_MAX: Duration = Duration::from_secs(2);
 
-/// One capture, as the workers have it.
+/// A capture, as the workers have it.
 #[derive(Debug)]
 pub struct Sink {
     pub name: String,
@@ -49,7 +49,7 @@ pub struct Captures {
 }
 
 impl Captures {
-    /// Another configuration is in force: a capture goes on as long as it bears its name, in a new file where its settings
+    /// Takes over another configuration: a capture goes on as long as its name is configured, in a new file where its settings
     /// differ.
     pub fn turn(&mut self, config: &Config) {
         self.threads.retain(|(_, thread)| !thread.is_finished());
@@ -69,14 +69,14 @@ impl Captures {
         &self.sinks
     }
 
-    /// What is counted of each, by its name.
+    /// The counters of each, by its name.
     pub fn counters(&self) -> Vec<(String, Arc<CaptureCounters>)> {
         self.sinks.iter().map(|sink| (sink.name.clone(), Arc::clone(&sink.counters))).collect()
     }
 }
 
 impl Drop for Captures {
-    /// Waits until what the workers left is written; they are gone. Not for ever: a disk may hang.
+    /// Waits until the copies that the workers left are written; the workers are gone. Not for ever: a disk may hang.
     fn drop(&mut self) {
         let deadline = Instant::now() + END_MAX;
         for (commands, _) in &self.threads {
@@ -103,7 +103,7 @@ fn start(settings: &config::Capture, threads: &mut Vec<(Sender<Command>, JoinHan
     Arc::new(Sink { name: settings.name.clone(), counters, commands })
 }
 
-/// What is wrong with the folders of a configuration's captures, as (key, folder, why).
+/// The faults of the folders of a configuration's captures, as (key, folder, why).
 pub fn wrong(config: &Config) -> impl Iterator<Item = (String, &Path, String)> {
     config.captures.iter().filter_map(|capture| {
         let why = folder::check(&capture.directory).err()?;

@@ -1,5 +1,5 @@
-//! The thread that writes one capture. It polls what workers hand over, so that they pay for no waking; it may wait for a disk
-//! as long as that takes, and loses only copies meanwhile.
+//! The thread that writes one capture. It polls the workers' queues, so that they pay for no waking; it may wait for a disk as
+//! long as that takes, and loses only copies meanwhile.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -64,7 +64,7 @@ enum Why {
 struct Open {
     file: File,
     coding: Coding,
-    /// It may have so many bytes, and has these.
+    /// Bytes that the file may have, and those that it has.
     room: u64,
     bytes: u64,
     /// Not in the file yet: bytes before they are compressed, and lines.
@@ -78,7 +78,7 @@ enum Coding {
     Gzip(GzEncoder<Vec<u8>>),
 }
 
-/// What compressing may add to a file, beside a thousandth of what does not compress.
+/// Bytes that compressing may add to a file, beside a thousandth of incompressible content.
 const GZIP_EXTRA_BYTES: u64 = 64;
 
 impl Writer {
@@ -96,7 +96,7 @@ impl Writer {
         }
     }
 
-    /// Until nobody can hand it anything any more.
+    /// Runs until no sender is left.
     pub(super) fn run(mut self) {
         loop {
             let is_last = self.hear();
@@ -168,7 +168,7 @@ impl Writer {
     fn file_for(&mut self, bytes: u64) -> Option<&mut Open> {
         let compression = self.settings.compression;
         if self.file.as_ref().is_some_and(|file| !file.fits(compression, bytes)) {
-            // What compressing made of what it has is known once it is written.
+            // The compressed size of waiting lines is known once they are written.
             self.flush();
             if self.file.as_ref().is_some_and(|file| !file.fits(compression, bytes)) {
                 self.close();
@@ -231,7 +231,7 @@ impl Writer {
         Ok(Open { file, coding, room, bytes: 0, pending_bytes: 0, pending_lines: 0 })
     }
 
-    /// Writes what waits.
+    /// Writes the waiting lines.
     fn flush(&mut self) {
         let Some(file) = self.file.as_mut().filter(|file| file.pending_lines > 0) else { return };
         let (lines, before) = (file.pending_lines, file.bytes);
@@ -267,7 +267,7 @@ impl Writer {
         [full, unwritable, failed].map(Counter::get).iter().sum()
     }
 
-    /// Nothing can be written for a while. Said once.
+    /// Notes that no line can be written for a while. Logged once.
     fn trouble(&mut self, why: Why, text: &str) {
         let now = Instant::now();
         self.retry_at = Some(now + RETRY_EVERY);

@@ -1,4 +1,4 @@
-//! `gateway set`, `pause`, `resume` and `reload`: changes that a running gateway is asked for, and what is in force then.
+//! `gateway set`, `pause`, `resume` and `reload`: ask a running gateway for a change, and print the settings then in force.
 
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ pub(super) struct Reload {
     admin: Admin,
 }
 
-/// One mirror on one route.
+/// A mirror on a route.
 struct Mirror {
     name: String,
     route: String,
@@ -139,7 +139,7 @@ impl Reload {
     }
 }
 
-/// Prints what came of it; the exit code.
+/// Prints the result; the exit code.
 fn told(result: Result<String, String>) -> i32 {
     match result {
         Ok(text) => {
@@ -168,7 +168,7 @@ fn listed(told: &Value) -> Vec<Mirror> {
     told["mirrors"].as_array().into_iter().flatten().map(one).collect()
 }
 
-/// Asks for a share; what is in force then, in lines.
+/// Asks for a share; the shares then in force, in lines.
 fn change(admin: &Admin, mirror: &str, route: Option<&str>, percent: f64) -> Result<String, String> {
     let on = route.map(|route| format!("?route={}", encoded(route))).unwrap_or_default();
     let path = format!("/mirrors/{}{on}", segment(mirror));

@@ -1,4 +1,4 @@
-//! What the command line says of a cluster, and what is answered about one without serving.
+//! The command line's options for a cluster, and the verbs that read one without serving.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use super::summary;
 use crate::kubernetes::{Cluster, Fronts, Options, Rules};
 use crate::logging::complain;
 
-/// What GatewayClasses name us by, unless said otherwise.
+/// The controller name by which GatewayClasses name us, unless an option gives another.
 const CONTROLLER: &str = "umbra.dev/gateway-controller";
 
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -113,7 +113,7 @@ impl Arguments {
         self.gateway_ports = gateway_ports.or_else(|| self.gateway_ports.take());
     }
 
-    /// The first of its words, for whoever has no use for it.
+    /// The first of these options that was given, for the message that refuses it.
     pub(super) fn first(&self) -> Option<&'static str> {
         let words = [
             (self.kubernetes, "--kubernetes"),
@@ -128,7 +128,7 @@ impl Arguments {
         words.into_iter().find(|(is_said, _)| *is_said).map(|(_, word)| word)
     }
 
-    /// What says where Gateways' ports are, and cannot stand beside Services of their own.
+    /// Why `--gateway-services` contradicts another option that says where Gateways' ports are, if it does.
     pub(super) fn contradicts(&self, listens: bool) -> Option<String> {
         let other = match (listens, self.publish_service.is_some()) {
             (true, _) => "--listen",
@@ -191,7 +191,7 @@ pub(super) fn convert(cluster: &Cluster) -> Result<(String, Vec<Problem>), Vec<P
     Ok((written.whole, warnings))
 }
 
-/// Says of each object of ours what is wrong with it; 1 where anything is rejected.
+/// Prints the problems of each object of ours; 1 where any object is rejected.
 pub(super) fn check(cluster: &Cluster) -> i32 {
     if let Err(why) = read(cluster) {
         complain([why]);

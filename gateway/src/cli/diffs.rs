@@ -1,4 +1,4 @@
-//! `gateway diffs`: what a mirror says otherwise than the primary, as a running gateway has found it.
+//! `gateway diffs`: differences of a mirror's answers from the primary's, as a running gateway has found them.
 
 mod schema;
 
@@ -169,7 +169,7 @@ fn all(told: &Value, with_noise: bool) -> (String, i32) {
     (out, code)
 }
 
-/// One group and its samples, a line of v1's above the line of v2's where they differ.
+/// A group and its samples, a line of v1's above the line of v2's where they differ.
 fn one(group: &Value, with_curl: bool) -> String {
     let mut out = format!(
         "{} {} on {}, mirror {}: {} of {}\n",
@@ -200,7 +200,7 @@ fn one(group: &Value, with_curl: bool) -> String {
     out
 }
 
-/// What a sample's request is as commands, and what these lack.
+/// A sample's request as commands, and a list of their missing parts.
 fn commands(request: &Value) -> String {
     if request.is_null() {
         return "\nthe request was not kept\n".to_owned();
@@ -208,7 +208,7 @@ fn commands(request: &Value) -> String {
     let left_out: Vec<String> = request["left_out"].as_array().into_iter().flatten().map(text).collect();
     let mut out = String::new();
     for (side, key) in [("v1", "curl_primary"), ("the mirror", "curl_mirror")] {
-        // Lines of ours end in a backslash; what a client wrote stays within them.
+        // A line of ours ends in a backslash; a client's text stays within its line.
         let lines = raw(&request[key]);
         let lines: Vec<_> = lines.split('\n').map(visible).collect();
         let _ = writeln!(out, "\n# {side}\n{}", lines.join("\n"));
@@ -219,7 +219,7 @@ fn commands(request: &Value) -> String {
     out
 }
 
-/// What both said just now; 0 nothing differs, 1 something does, 2 cannot be told.
+/// Both fresh answers; 0 nothing differs, 1 something does, 2 cannot be told.
 fn again(told: &Value) -> (String, i32) {
     let side = |of: &Value| match of["status"].as_u64() {
         Some(status) => format!("{status} in {:.1} ms", of["seconds"].as_f64().unwrap_or_default() * 1e3),

@@ -1,4 +1,4 @@
-//! `gateway completions` and `gateway man`: what a shell and a reader of manuals want to know of the command line, made from it.
+//! `gateway completions` and `gateway man`: completions for shells and manual pages, made from the command line's definition.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -44,7 +44,7 @@ impl Man {
 fn told(result: io::Result<()>) -> i32 {
     match result {
         Ok(()) => 0,
-        // Whoever reads has had enough.
+        // The reader of the pipe has closed it.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
         Err(error) => {
             complain([format!("cannot be written: {error}")]);

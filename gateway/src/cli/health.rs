@@ -1,4 +1,4 @@
-//! `gateway health`: whether a running gateway is well, for what asks by a command and reads an exit code.
+//! `gateway health`: whether a running gateway is well, as an exit code for probes that run a command.
 
 use super::{complain, print};
 use crate::ask::Admin;

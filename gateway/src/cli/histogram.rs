@@ -31,7 +31,7 @@ pub(super) struct Histogram {
     ascii: bool,
 }
 
-/// What a distribution is told by: a name, and its key in an answer of `/outcomes`.
+/// The printed figures of a distribution: a name, and its key in an answer of `/outcomes`.
 const ROWS: [(&str, &str); 6] = [
     ("mean", "mean_seconds"),
     ("p50", "p50_seconds"),
@@ -88,7 +88,7 @@ impl Histogram {
     }
 }
 
-/// Leaves in an outcome what came in the interval of an answer of `/histograms`. Statuses have none.
+/// Reduces an outcome to the interval of an answer of `/histograms`. Statuses have none.
 fn narrow(outcome: &mut Value, recent: &Value) {
     let find = |name: &str| {
         let mut all = recent["histograms"].as_array().into_iter().flatten();
@@ -144,7 +144,7 @@ fn show(outcome: &Value, ascii: bool) -> String {
     out
 }
 
-/// What became of the copies instead, from the ledger: each account that counted anything. Empty where there is none.
+/// The fates of the copies, from the ledger: each account that counted anything. Empty where there is none.
 fn why(ledger: &Value) -> String {
     let Some(eligible) = ledger["eligible"].as_u64() else { return String::new() };
     if eligible == 0 {

@@ -1,4 +1,5 @@
-//! `gateway routes`, `mirrors` and `changes`: what is in force in a running gateway, and what was changed by whom, in lines.
+//! `gateway routes`, `mirrors` and `changes`: settings in force in a running gateway, and past changes with their authors, in
+//! lines.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! `gateway logs`: what a running gateway said of itself, and of requests where it has an access log, in lines.
+//! `gateway logs`: lines of a running gateway's log, and of its access log where it has one.
 
 use std::thread;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::told::{all, ask, encoded, text};
 use super::{complain, print};
 use crate::ask::Admin;
 
-/// Between two questions for what is new.
+/// Between two requests for new lines.
 const AGAIN_EVERY: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Clone, clap::Args)]
@@ -132,7 +132,7 @@ fn own(line: &Value) -> String {
     shown
 }
 
-/// Who asked what, what they got and when, and what became of each copy.
+/// A line of the access log: client, request, status, duration, and the outcome of each copy.
 fn request(line: &Value) -> String {
     let query = line["query"].as_str().map(|_| format!("?{}", text(&line["query"]))).unwrap_or_default();
     let status = match (&line["status"], line["aborted"] == true) {

@@ -1,4 +1,4 @@
-//! What to serve: which of the ways to say it the arguments took, and what of it makes no sense.
+//! Chooses the source of the configuration among the ways to give it, and refuses arguments that contradict each other.
 
 use std::path::{Path, PathBuf};
 
@@ -77,7 +77,7 @@ impl Input {
         self.config.is_some() || self.has_routes()
     }
 
-    /// It says where routes come from, beside which a configuration is for the rest.
+    /// Whether manifests or a cluster give the routes, beside which a configuration holds the other settings.
     pub(super) fn has_routes(&self) -> bool {
         !self.manifest.is_empty() || self.cluster.kubernetes
     }
@@ -97,7 +97,7 @@ impl Input {
         self
     }
 
-    /// The same with a file that was named without an option: what it is called tells what it is.
+    /// The same with a file that was named without an option: its name tells what it is.
     pub(super) fn with_file(mut self, file: Option<PathBuf>) -> Result<Self, String> {
         let Some(file) = file else { return Ok(self) };
         if is_manifest(&file) {
@@ -170,7 +170,7 @@ impl Input {
     }
 }
 
-/// A directory, or what is written as YAML or JSON.
+/// Whether a path is a directory, or a file of YAML or JSON.
 fn is_manifest(path: &Path) -> bool {
     is_yaml(path) || path.is_dir()
 }
@@ -186,7 +186,7 @@ impl Line {
         !primary.is_empty() || !mirror.is_empty() || percent.is_some() || *compare || admin.is_some()
     }
 
-    /// What of it stands on the command line.
+    /// The part that was given on the command line.
     pub(super) fn spoken(self, matches: &ArgMatches) -> Self {
         let is_spoken = |id| super::is_spoken(matches, id);
         Self {

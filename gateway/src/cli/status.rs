@@ -1,5 +1,5 @@
-//! `gateway status`: one screen of a running gateway: where it listens, what clients get, what becomes of copies and why, the
-//! verdict, and what is wrong now.
+//! `gateway status`: one screen of a running gateway: its listeners, the clients' figures, the fates of copies and their
+//! reasons, the verdict, and the open troubles.
 
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
@@ -39,7 +39,7 @@ pub(super) struct Status {
     admin: Admin,
 }
 
-/// What a gateway answers.
+/// The gateway's answers.
 struct Responses {
     status: Value,
     live: Value,
@@ -107,7 +107,7 @@ impl Responses {
         all
     }
 
-    /// What is wrong now.
+    /// The troubles that are not over.
     fn open(&self) -> impl Iterator<Item = &Value> {
         list(&self.status, "troubles").filter(|trouble| trouble["until"].is_null())
     }
@@ -151,7 +151,7 @@ impl Responses {
         columns(&rows)
     }
 
-    /// Each mirror on each route: its share, and what became of its copies.
+    /// Each mirror on each route: its share, and the fates of its copies.
     fn mirrors(&self) -> Vec<String> {
         let one = |mirror: &Value| {
             let ledger = list(&self.outcomes, "outcomes")
@@ -188,7 +188,7 @@ fn bounded(mut lines: Vec<String>, verb: &str) -> Vec<String> {
     if lines.is_empty() { vec!["none".to_owned()] } else { lines }
 }
 
-/// What clients got in the last seconds.
+/// The clients' figures of the last seconds.
 fn clients(live: &Value) -> Value {
     let last = |column: &Value| -> Vec<f64> {
         let all = column.as_array().map(Vec::as_slice).unwrap_or_default();
@@ -266,7 +266,7 @@ fn routes(status: &Value) -> Vec<String> {
     all.iter().map(line).collect()
 }
 
-/// What became of copies: sent and answered, and lost with the reasons.
+/// The fates of copies: sent and answered, and lost with the reasons.
 fn account(ledger: &Value) -> String {
     let figure = |key: &str| ledger[key].as_u64().unwrap_or_default();
     let reasons = |keys: &[&str]| -> (u64, Vec<String>) {

@@ -1,4 +1,4 @@
-//! What an admin listener is asked, and its answers in words: the same for every verb.
+//! Requests to the admin listener, and its answers in words: the same for every verb.
 
 use serde_json::Value;
 
@@ -55,7 +55,7 @@ pub(super) fn by(by: &Value) -> String {
     if by["token"] == true { format!("{named} with the token") } else { named }
 }
 
-/// What a change changed, or why it was refused.
+/// The changes that a change made, or why it was refused.
 pub(super) fn what(change: &Value) -> String {
     if let Some(why) = change["refused"].as_str() {
         return format!("refused: {}", visible(why));

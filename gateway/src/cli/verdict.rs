@@ -82,7 +82,7 @@ impl Verdict {
         }
     }
 
-    /// The exit code of what it would be.
+    /// Prints the effect of another policy on the verdict; the exit code of the verdict by that policy.
     fn what_if(&self, other: &PathBuf) -> i32 {
         let judged = |policy: Option<&PathBuf>| {
             let told = self.told(policy, "json")?;
@@ -122,14 +122,14 @@ impl Verdict {
         }
     }
 
-    /// Whose evidence is asked for.
+    /// The scope of the evidence: this gateway's, or the fleet's.
     fn scope(&self) -> &'static str {
         if self.own { "scope=own" } else { "scope=fleet" }
     }
 
     /// The answer to be printed, and the exit code.
     fn ask(&self) -> Result<(String, i32), String> {
-        // Asked once, so that what is printed and what is answered are one verdict.
+        // One request, so that the printed text and the exit code are of one verdict.
         let told = self.told(self.policy.as_ref(), if self.json { "json" } else { "text" })?;
         let code = code(&told, self.json).ok_or_else(|| format!("not a verdict: {told}"))?;
         Ok((if self.json { format!("{told}\n") } else { told }, code))
@@ -157,7 +157,7 @@ impl Verdict {
     }
 }
 
-/// What another policy makes of the same evidence: each mirror's verdict, and the rules that come to something else.
+/// The effect of another policy on the same evidence: each mirror's verdict, and the rules whose results change.
 fn changes(now: &Value, then: &Value) -> String {
     let text = |of: &Value| of.as_str().unwrap_or("nothing").to_owned();
     let mut out = format!("{} → {}\n", text(&now["verdict"]), text(&then["verdict"]));

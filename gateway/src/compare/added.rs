@@ -1,5 +1,5 @@
-//! What the gateway itself wrote on a copy and not on the original: a service that echoes its request says otherwise than
-//! the primary for no reason of its own. Pure.
+//! Values that the gateway itself wrote on a copy and not on the original: a service that echoes its request answers otherwise
+//! than the primary for no reason of its own. Pure.
 
 use std::borrow::Cow;
 use std::fmt::Write;

@@ -1,5 +1,5 @@
-//! A kept request, as a person can make it again: without its secrets, with what is missing said. And what two fresh answers to
-//! it come to. Pure.
+//! A kept request, so that a person can make it again: without its secrets, with a list of its missing parts. Also the
+//! comparison of two fresh answers to it. Pure.
 
 use config::Config;
 
@@ -30,13 +30,13 @@ const NOT_AGAIN: [&str; 13] = [
     "via",
 ];
 
-/// The gateway's own fields: the marks of a copy, and what it tells a mirror.
+/// The prefix of the gateway's own fields: the marks of a copy, and the facts on the primary's answer.
 const OURS: &str = "x-umbra-";
 
 /// `[redacted]` within a URI.
 const REDACTED_IN_URI: &str = "%5Bredacted%5D";
 
-/// What either side is asked.
+/// Upstream and target of the request to one side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
     /// Name of its upstream.
@@ -56,7 +56,7 @@ pub struct Again {
     pub fields: Vec<(String, String)>,
     /// `None` where it was not kept whole, or is no text.
     pub content: Option<String>,
-    /// What it lacks, in words.
+    /// The missing parts, in words.
     pub left_out: Vec<String>,
 }
 

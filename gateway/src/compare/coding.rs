@@ -19,9 +19,9 @@ pub(super) struct Plain<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     Whole,
-    /// It goes on.
+    /// There is more.
     Cut,
-    /// Its coding is not what it says, or ends before its end.
+    /// The content is not in its coding, or ends too early.
     Broken,
 }
 
@@ -75,10 +75,10 @@ pub(super) fn plain(answer: &Answer, bytes_max: usize) -> Option<Plain<'_>> {
     Some(Plain { content: content.into(), end: if answer.is_cut { End::Cut } else { end } })
 }
 
-/// What can be read, and how it ends.
+/// The readable content, at most `bytes_max` of it, and how it ends.
 pub(super) fn read(decoder: impl Read, bytes_max: usize) -> (Vec<u8>, End) {
     let mut content = Vec::new();
-    // One more than is kept tells whether there is more.
+    // One byte more than is kept tells whether there is more.
     let ended = decoder.take(bytes_max as u64 + 1).read_to_end(&mut content).is_ok();
     let end = match ended {
         _ if content.len() > bytes_max => End::Cut,

@@ -1,7 +1,7 @@
-//! What a descriptor set (`google/protobuf/descriptor.proto`) says of messages: names of fields, their types, and which of them a
-//! method replies with. Pure.
+//! Reads a descriptor set (`google/protobuf/descriptor.proto`): names and types of fields, and the messages that methods reply
+//! with. Pure.
 //!
-//! Only what reading replies takes is looked at and kept; all else in a set is passed over. Files are read elsewhere.
+//! Only the parts that are needed to read replies are kept; all else in a set is passed over. Files are read elsewhere.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ pub type Schemas = HashMap<PathBuf, Arc<Schema>>;
 pub struct Schema {
     messages: Vec<Message>,
     enums: Vec<HashMap<i32, String>>,
-    /// Index of what each method replies with, by `pkg.Service/Method`.
+    /// Index of each method's reply, by `pkg.Service/Method`.
     replies: HashMap<String, usize>,
     /// `json_name` where it does not follow from a field's name, by that name; of all messages together.
     aliases: HashMap<String, BTreeSet<String>>,
@@ -26,7 +26,7 @@ pub struct Schema {
 #[derive(Debug, Default)]
 pub(super) struct Message {
     fields: HashMap<u32, Field>,
-    /// It is an entry of a map: its first field is a name, its second what it names.
+    /// The message is an entry of a map: its first field is the key, its second the value.
     pub(super) is_entry: bool,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Field {
     pub(super) name: String,
     pub(super) kind: Kind,
     pub(super) is_repeated: bool,
-    /// Not to be there means its default: who sends that says no more than who does not.
+    /// An absent field means its default value: a sender may write the default or leave it out.
     pub(super) is_implicit: bool,
 }
 
@@ -66,7 +66,7 @@ impl Message {
 
 impl Schema {
     /// # Errors
-    /// What is wrong with it.
+    /// Why the bytes are no descriptor set, or too large a one.
     pub fn new(bytes: &[u8]) -> Result<Self, String> {
         let files = Parts::of(bytes)?.each(set::FILE)?;
         let mut names = Names::default();
@@ -113,7 +113,7 @@ impl Schema {
         Ok(schema)
     }
 
-    /// What `method`, as `pkg.Service/Method`, replies with.
+    /// The message that `method`, `pkg.Service/Method`, replies with.
     pub(super) fn reply(&self, method: &str) -> Option<&Message> {
         self.message(*self.replies.get(method)?)
     }
@@ -152,7 +152,7 @@ const NESTED_MAX: usize = 64;
 /// Bytes of all full names together: each repeats its package and its outer types.
 const NAMES_BYTES_MAX: usize = 32 << 20;
 
-/// The number of a name in whatever has one, and those of the parts of each message of a set.
+/// The field number of a name in every descriptor. The modules below have the numbers of each message's other fields.
 const NAME: u32 = 1;
 
 mod set {
@@ -195,7 +195,7 @@ mod service {
     pub(super) const OF_METHOD_OUTPUT: u32 = 3;
 }
 
-/// One message of a set, taken apart.
+/// A message of the set, taken apart into its fields.
 struct Parts<'a>(Vec<(u32, Raw<'a>)>);
 
 impl<'a> Parts<'a> {
@@ -285,7 +285,7 @@ impl<'a> Names<'a> {
         Ok(name)
     }
 
-    /// What a type is called by begins with a dot where it is whole, as compilers write it.
+    /// The type of this name. A full name begins with a dot, as compilers write it.
     fn known(&self, name: &str) -> Result<Kind, String> {
         let found = self.by_name.get(name.strip_prefix('.').unwrap_or(name));
         found.copied().ok_or_else(|| {

@@ -29,7 +29,7 @@ use fields::{Fields, fields, media_type};
 pub(super) use shown::step;
 use shown::{FIELD_BYTES_MAX, bounded, short, text_of};
 
-/// One thing that differs.
+/// A place where two answers differ, with both values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// `status`, the lower-case name of a field, a JSON path (`$.user.plan`, `$.items[*].id`) or `body`. Of a call, behind its
@@ -86,7 +86,7 @@ impl Kind {
     }
 }
 
-/// What a comparison came to.
+/// The result of comparing two answers.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Compared {
     pub(super) differences: Vec<Difference>,
@@ -96,13 +96,13 @@ pub(super) struct Compared {
     pub(super) is_cut: bool,
 }
 
-/// What is known of a pair beside its two answers.
+/// Facts on a pair beside its two answers.
 #[derive(Debug, Default)]
 pub(super) struct Context<'a> {
     /// Places where the route's baseline differs too: they take no room from the others.
     pub(super) known: Option<&'a HashSet<(String, Kind)>>,
     pub(super) folds: Option<&'a RefCell<Folds>>,
-    /// What the gateway itself wrote on the copy.
+    /// Values that the gateway itself wrote on the copy.
     pub(super) added: Added,
     /// The request's path, where it is a call.
     pub(super) path: Cow<'a, str>,
@@ -158,7 +158,8 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// What is kept of it is bounded here, whoever named it, and names and values lose what parameters they hold.
+    /// Adds a difference. Lengths are bounded here, whoever chose the names, and names and values lose the secret parameters in
+    /// them.
     fn add(&mut self, field: String, kind: Kind, primary: Option<String>, mirror: Option<String>) {
         // Of this difference alone, even where the place is known or finds no room: the next one looks like itself.
         let alike = self.alike.take();
@@ -189,7 +190,7 @@ impl Found<'_> {
         self.differences.push(Difference { field: place.0, kind, primary, mirror, alike });
     }
 
-    /// Says of the difference that is added next what its values look like.
+    /// Notes for the next difference whether its values are of one shape.
     fn looks(&mut self, primary: &str, mirror: &str) {
         let hash = |text: &str| xxh64(text.as_bytes(), 0);
         self.alike = shape::is_alike(primary, mirror).then(|| (hash(primary), hash(mirror)));
@@ -199,7 +200,7 @@ impl Found<'_> {
         self.alike = (primary.len() == mirror.len()).then(|| (xxh64(primary, 0), xxh64(mirror, 0)));
     }
 
-    /// As text is compared: without what its rules leave out, and with what the gateway wrote on the copy as on the original.
+    /// The text as it is compared: without the parts that the rules ignore, and with the gateway's marks on the copy undone.
     fn plain<'t>(&self, text: &'t str) -> Cow<'t, str> {
         match self.context.added.undone(text) {
             Cow::Borrowed(text) => self.rules.without_ignored(text),
@@ -213,8 +214,8 @@ impl Found<'_> {
         text_of(self.method.as_deref(), path, folds.as_deref_mut())
     }
 
-    /// What differs at `path` of a JSON text: told in full, or as one difference of whatever nobody may see there. Names below
-    /// a secret are part of it, and so are their number and the kind of what they name.
+    /// Adds a difference at `path` of a JSON text: in full, or as one difference of the whole secret that it lies in. Names
+    /// below a secret are part of it, and so are their number and the kinds of their values.
     fn add_at(&mut self, path: &Path<'_>, kind: Kind, primary: Option<String>, mirror: Option<String>) {
         let Some(secret) = self.rules.secret_at(path, self.method.is_some()) else {
             return self.add(self.place(path), kind, primary, mirror);
@@ -266,7 +267,7 @@ impl Found<'_> {
             (End::Cut, End::Whole) | (End::Whole, End::Cut) => {
                 let (cut, whole) =
                     if primary.end == End::Cut { (&primary, &mirror) } else { (&mirror, &primary) };
-                // JSON may say in fewer bytes what the other says in more.
+                // One JSON text may be shorter than another of the same meaning.
                 let may_be_same = framings.is_some() || (are_json && json::read(&whole.content).is_ok());
                 if whole.content.len() >= cut.content.len() || may_be_same {
                     return Some("too_long");
@@ -458,12 +459,12 @@ impl Found<'_> {
         })
     }
 
-    /// Items at `path` by what of them is compared.
+    /// Items at `path`, ordered by the parts of them that are compared.
     fn sorted<'n, 'j>(&self, path: &mut Path<'n>, items: &[&'n Node<'j>]) -> Vec<&'n Node<'j>> {
         self.said(path, items.iter().copied()).into_iter().map(|(_, item)| item).collect()
     }
 
-    /// The same, with what is said of each.
+    /// The same, each with its compared parts.
     fn said<'n, 'j: 'n>(
         &self,
         path: &mut Path<'n>,
@@ -479,7 +480,7 @@ impl Found<'_> {
         all
     }
 
-    /// Says what is compared of `node`: what the rules leave out is left out, and equal ones are told equally.
+    /// Writes the compared parts of `node`: without the ignored ones, and with one text for equal values.
     fn say<'n>(&self, path: &mut Path<'n>, node: &'n Node<'_>, said: &mut Said) {
         if self.rules.ignores(path) {
             return;
@@ -542,7 +543,7 @@ impl Found<'_> {
             return;
         }
         let shown = |value: &Node<'_>| match value {
-            // What is secret may stand anywhere in it.
+            // A secret may be anywhere in it.
             Node::Object(members) => format!("{{{} members}}", members.len()),
             Node::Array(items) => format!("[{} items]", items.len()),
             Node::String(text) => short(&Value::String(short(&self.rules.shown_text(text))).to_string()),

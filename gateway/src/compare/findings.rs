@@ -1,8 +1,8 @@
-//! What was found: differences in groups, each with how often, an example and a few whole samples; and what of it the
-//! primary does to itself.
+//! The findings: differences in groups, each with its count, an example and a few whole samples; and which of them the primary
+//! shows against itself.
 //!
-//! Written by the observer's thread, read by the admin pages; the lock is neither's long wait. Bounded: so many groups,
-//! so many samples of each, so many bytes of all.
+//! Written by the observer's thread, read by the admin pages; the lock is neither's long wait. Bounded: so many groups, so many
+//! samples of each, so many bytes of all.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,10 +19,10 @@ use super::sample::Sample;
 use super::schema::{CountedSchema, Inferred, Schemas, Shape};
 use super::versions::{Both, Versions};
 
-/// Groups told apart of one mirror on one route: clients may choose the names in its answers, and must not take the place
-/// of others'. When full, the rarest group gives its place to the next difference (space-saving: Metwally, Agrawal, El
-/// Abbadi, *Efficient Computation of Frequent and Top-k Elements in Data Streams*, 2005), which may have been seen as
-/// often before as the one that went: so what is frequent has a place, and how much may be hidden is known.
+/// Groups of one mirror on one route: clients may choose the names in its answers, and must not take the places of others. When
+/// full, the rarest group gives its place to the next difference (space-saving: Metwally, Agrawal, El Abbadi, *Efficient
+/// Computation of Frequent and Top-k Elements in Data Streams*, 2005), which may have been seen as often before as the evicted
+/// group. So every frequent difference has a place, and the count that may be hidden is bounded.
 pub(crate) const GROUPS_OF_ONE_MAX: usize = 200;
 
 /// Of a mirror's groups on a route one in so many gives its place at once: to look for the rarest takes a look at each.
@@ -58,7 +58,7 @@ struct State {
 
 type Key = (String, String, String, Kind);
 
-/// Which mirror on which route, by name.
+/// A mirror on a route, by name.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
     pub(super) route: &'a str,
@@ -67,12 +67,12 @@ pub(super) struct Place<'a> {
 }
 
 impl Findings {
-    /// What either side says of its version.
+    /// Notes the versions that both sides report of themselves.
     pub(super) fn hear(&self, place: Place<'_>, rules: &Rules, pair: &Pair<'_>) {
         self.versions.hear((place.route, place.mirror), rules, pair.primary, pair.mirror);
     }
 
-    /// Which version either side last said that it is.
+    /// The versions that both sides last reported of themselves.
     pub fn versions(&self, route: &str, mirror: &str) -> Both {
         self.versions.of(route, mirror)
     }
@@ -83,7 +83,7 @@ impl Findings {
         *state.tally(place).skipped.entry(why.into()).or_default() += 1;
     }
 
-    /// `noise`: what its baselines came to for the same request.
+    /// Adds a comparison. `noise`: the comparison of its baselines for the same request.
     pub(super) fn add(
         &self,
         place: Place<'_>,
@@ -154,7 +154,7 @@ impl Findings {
                 group.samples.push(Arc::clone(sample));
             }
         }
-        // One whose groups all went again is kept by none.
+        // A sample whose groups were all evicted again is dropped.
         let kept = sample.filter(|sample| Arc::strong_count(sample) > 1);
         state.sample_bytes += kept.map_or(0, |sample| sample.bytes());
         let Some(again) = again else { return };
@@ -178,7 +178,7 @@ impl Findings {
         self.lock().schemas.add(place.route, place.mirror, shapes);
     }
 
-    /// What fields either side's answers have, of each mirror on each route.
+    /// The schemas that were inferred from both sides' answers, of each mirror on each route.
     pub fn schemas(&self) -> Vec<Inferred> {
         self.lock().schemas.told()
     }
@@ -188,17 +188,17 @@ impl Findings {
         self.lock().schemas.counted()
     }
 
-    /// What was counted before this process began goes on from there.
+    /// Goes on from a schema that was counted before this process began.
     pub fn restore_schema(&self, route: &str, mirror: &str, schema: CountedSchema) {
         self.lock().schemas.restore(route, mirror, schema);
     }
 
-    /// Which baselines are none of which candidates' on which routes.
+    /// Sets which baselines are not the baselines of which candidates, by route.
     pub(super) fn know(&self, strangers: HashSet<[String; 3]>) {
         self.lock().strangers = strangers;
     }
 
-    /// Forgets all but what was found of these, by route and mirror: a name that comes back begins anew.
+    /// Forgets all findings but those of known routes and mirrors: a name that comes back begins anew.
     pub(super) fn keep_only(&self, is_known: impl Fn(&str, &str) -> bool) {
         self.versions.keep_only(&is_known);
         self.retain(is_known);
@@ -217,8 +217,7 @@ impl Findings {
         self.retain(|of_route, of_mirror| of_route != route || of_mirror != mirror);
     }
 
-    /// What was found of a mirror on a route before this process began: goes on from there. Places are taken as far as there
-    /// are any.
+    /// Goes on from findings of a mirror on a route that were made before this process began, as far as there are places.
     pub fn restore(&self, tally: Tally, groups: Vec<Group>) {
         let mut state = self.lock();
         let mut tally = Tally { groups: 0, ..tally.carried() };
@@ -235,7 +234,7 @@ impl Findings {
         state.tallies.insert((tally.route.clone(), tally.mirror.clone()), tally);
     }
 
-    /// What each mirror on each route came to.
+    /// The tally of each mirror on each route.
     pub fn tallies(&self) -> Vec<Tally> {
         self.lock().tallies.values().cloned().collect()
     }
@@ -254,7 +253,7 @@ impl Findings {
         all
     }
 
-    /// One group by its number.
+    /// The group with this number.
     pub fn group(&self, id: u64) -> Option<Judged> {
         let state = self.lock();
         state.groups.values().find(|group| group.id == id).map(|group| state.judge(group))
@@ -320,8 +319,9 @@ impl State {
         true
     }
 
-    /// Sees to a free place for a mirror on a route; `false` where it gets none. Where it has all that one may have, its own
-    /// rarest groups go; where all together have, those of whoever has the most do: few places are not lost to many.
+    /// Makes a free place for a mirror on a route; `false` where it gets none. A mirror that has as many as one may have loses
+    /// its own rarest groups. Where all places are taken, the mirror with the most groups loses its rarest: few places are not
+    /// lost to many.
     fn evict(&mut self, place: Place<'_>) -> bool {
         let taken = self.tally(place).groups;
         if taken < GROUPS_OF_ONE_MAX && self.groups.len() < GROUPS_MAX {
@@ -388,7 +388,7 @@ fn is_counted(kind: Kind, both_contents: bool) -> bool {
     both_contents || !kind.is_of_contents()
 }
 
-/// Whether `count` of `compared` is no more than what the baseline shows, as far as so many tell.
+/// Whether `count` of `compared` does not significantly exceed the baseline's share.
 fn is_noise((count, compared): (u64, u64), (baseline_count, baseline_compared): (u64, u64)) -> bool {
     if baseline_count == 0 || compared == 0 || baseline_compared == 0 {
         return false;
@@ -498,11 +498,11 @@ mod tests {
         for n in 0..GROUPS_MAX / GROUPS_OF_ONE_MAX {
             find(&format!("wide{n}"), 0..GROUPS_OF_ONE_MAX, 100);
         }
-        // Its own are the rarest of all: those of who has the most make room, for it and for others.
+        // Its own groups are the rarest of all: the mirror with the most groups makes room, for it and for others.
         assert_eq!(find("few", 3..4, 1), (4, 4, 0));
         assert_eq!(find("late", 0..50, 1), (4, 50, 0));
         assert_eq!(find("wide0", 300..900, 1).0, 4, "nor does one that always finds new names take them");
-        // One group each: there is no more to give.
+        // Each mirror has one group: there is no more to give.
         let mut state = State::default();
         for n in 0..=GROUPS_MAX {
             let route = format!("r{n}");

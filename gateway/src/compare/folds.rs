@@ -1,15 +1,15 @@
-//! Names of members that are data: ids, days, addresses. Each is a place of its own to a reader of JSON, and none to a reader
-//! of findings: they are folded into one, `$.users.u*.seen`. Pure.
+//! Names of members that are data: ids, days, addresses. To a reader of JSON each is a place of its own; in the findings they
+//! are folded into one, `$.users.u*.seen`. Pure.
 //!
-//! A name is data where its parent had many of one mask. What has no digit in it has no mask: such names take places by how
-//! often they differ, as all others do.
+//! A name is data where its parent had many names of one mask. A name without a digit has no mask: such names take places by
+//! how often they differ, as all others do.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use xxhash_rust::xxh64::xxh64;
 
-/// Names of one mask under one parent beyond which they are data: no object that somebody wrote a type for has as many that
+/// Names of one mask under one parent beyond which they are data: objects of a written type do not have so many names that
 /// differ by a number alone.
 const NAMES_MAX: usize = 16;
 
@@ -19,7 +19,7 @@ const MASKS_MAX: usize = 4096;
 /// Letters before a number that are a word: `line2`, `u17`.
 const WORD_BYTES_MAX: usize = 12;
 
-/// What is known of the names in the answers of one route.
+/// The masks that were seen in the answers of one route.
 #[derive(Debug, Default)]
 pub(super) struct Folds {
     /// By parent and mask.
@@ -28,7 +28,7 @@ pub(super) struct Folds {
 }
 
 impl Folds {
-    /// What to call the member `name` of `parent` where its name is data; counts it.
+    /// The folded name for the member `name` of `parent`, where its name is data; counts it.
     pub(super) fn fold<'a>(&mut self, parent: &str, name: &'a str) -> Option<Cow<'a, str>> {
         let mask = mask(name)?;
         let key = xxh64(mask.as_bytes(), xxh64(parent.as_bytes(), 0));
@@ -49,7 +49,7 @@ impl Folds {
     }
 }
 
-/// `u17-3` → `u*-*`; `*` alone for what mixes letters and digits. `None` without a digit or an `@`.
+/// `u17-3` → `u*-*`; `*` alone for a name that mixes letters and digits. `None` without a digit or an `@`.
 fn mask(name: &str) -> Option<Cow<'_, str>> {
     if name.contains('@') {
         return Some("*".into());

@@ -18,7 +18,7 @@ pub(super) fn canonical(name: &str, values: &[String]) -> Option<String> {
         | "access-control-allow-headers"
         | "access-control-expose-headers" => Some(sorted(items(&all).map(str::to_ascii_lowercase))),
         "allow" | "access-control-allow-methods" => Some(sorted(items(&all).map(str::to_owned))),
-        // Their order says what was applied first.
+        // Codings are listed in the order in which they were applied (§8.4).
         "content-encoding" => Some(items(&all).map(str::to_ascii_lowercase).collect::<Vec<_>>().join(",")),
         "last-modified" | "expires" | "retry-after" | "sunset" => date(&all),
         // To say whether two are the same without their bytes, weak ones are compared by their opaque tag (§8.8.3.2).
@@ -83,7 +83,7 @@ fn unquoted(value: &str) -> String {
     }
 }
 
-/// An HTTP date in any of its three formats (§5.6.7) as seconds; what is none is in the past (RFC 9111 §5.3).
+/// An HTTP date in any of its three formats (§5.6.7), as seconds; `None` for a value that is no date: then texts are compared.
 fn date(text: &str) -> Option<String> {
     let at = httpdate::parse_http_date(text).ok()?;
     Some(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().to_string())
@@ -99,7 +99,7 @@ pub(super) struct Cookie<'a> {
 }
 
 impl Cookie<'_> {
-    /// What makes it one cookie to a client: name, domain and path (§5.3).
+    /// The identity of a cookie to a client: name, domain and path (§5.3).
     pub(super) fn identity(&self) -> (&str, String, &str) {
         let attribute = |name: &str| self.attributes.get(name).copied().unwrap_or_default();
         let domain = attribute("domain");

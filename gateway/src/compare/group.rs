@@ -1,5 +1,5 @@
-//! What was found, as it is kept and handed on: how much was compared, and differences in groups, each with how often, an
-//! example and a few whole samples. Plain data; where it lies, `findings` knows.
+//! Findings in the form in which they are kept and handed on: how much was compared, and groups of differences, each with its
+//! count, an example and a few whole samples. Plain data; `findings` keeps it.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -16,7 +16,7 @@ use crate::portable::{role_word, unix_micros};
 /// Share of pairs in which a value that is drawn anew each time differs: two counters meet, two clocks are read in one tick.
 const VOLATILE_SHARE: f64 = 0.9;
 
-/// No number that another process hands over counts for more: whatever is added to it here, it does not overflow.
+/// A count from another process counts for no more, so that later additions do not overflow.
 const COUNT_MAX: u64 = u64::MAX >> 8;
 
 fn capped<const N: usize>(counts: [&mut u64; N]) {
@@ -28,7 +28,7 @@ fn capped<const N: usize>(counts: [&mut u64; N]) {
 /// Whole samples kept of each group.
 pub(crate) const SAMPLES_MAX: usize = 5;
 
-/// What comparing one mirror on one route came to.
+/// The counts of comparing one mirror on one route.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Tally {
     pub route: String,
@@ -56,7 +56,7 @@ pub struct Tally {
     pub found: u64,
 }
 
-/// One request's answers from a mirror and from the baseline, both set beside the primary's.
+/// Counts of requests of which a mirror's answer and a baseline's were both compared with the primary's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beside {
     pub pairs: u64,
@@ -231,7 +231,7 @@ impl Group {
         self
     }
 
-    /// What groups keep of memory: a sample that several of them share is kept, and counted, once.
+    /// Bytes that groups take in memory: a sample that several of them share is counted once.
     pub fn bytes_of<'a>(groups: impl Iterator<Item = &'a Self>) -> usize {
         let mut shared = HashSet::new();
         let text = |of: &Option<String>| of.as_ref().map_or(0, String::len);
@@ -244,14 +244,14 @@ impl Group {
         groups.map(bytes).sum()
     }
 
-    /// Whether it differs in nearly all of so many pairs, each time with the same shape on both sides, and either side's value
-    /// is nearly always another: an id, a time, a token, a counter. What differs in some pairs alone is no such thing.
+    /// Whether it differs in nearly all of `compared` pairs, each time with the same shape on both sides, and the values of
+    /// either side are nearly always new: an id, a time, a token, a counter. A difference in some pairs alone is none of these.
     pub fn is_volatile(&self, compared: u64) -> bool {
         looks_drawn(compared, self.count, self.alike, self.turns)
     }
 }
 
-/// A group beside what the route's baselines found in the same place.
+/// A group beside the findings of the route's baselines in the same place.
 #[derive(Debug, Clone)]
 pub struct Judged {
     pub group: Group,

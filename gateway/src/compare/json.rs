@@ -7,7 +7,8 @@ use serde::de::IgnoredAny;
 
 use crate::limits::JSON_DEPTH_MAX;
 
-/// Values and members of one text: what has more would take a hundred times its bytes of memory, 22 MiB at most as it is.
+/// Values and members of one text. A text with more would take a hundred times its bytes of memory; with this limit it takes 22
+/// MiB at most.
 pub(super) const NODES_MAX: usize = 200_000;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub(super) enum Node<'a> {
     String(Cow<'a, str>),
     /// JSON has none; messages of calls do.
     Bytes(&'a [u8]),
-    /// The hash of a value that may be secret, and by which nobody could tell whether it is.
+    /// The hash of a value that may be secret, as its name is not known.
     Hidden(u64),
     Array(Vec<Self>),
     /// By name; those of one name in their order.
@@ -35,7 +36,7 @@ pub(super) enum Unread {
     TooComplex,
 }
 
-/// One JSON text (RFC 8259), whole.
+/// Reads a whole JSON text (RFC 8259).
 pub(super) fn read(text: &[u8]) -> Result<Node<'_>, Unread> {
     let text = std::str::from_utf8(text).map_err(|_| Unread::NotJson)?;
     let mut reader = Reader { text, at: 0, nodes: 0 };

@@ -9,7 +9,7 @@ use super::coding::{End, read};
 use super::json::NODES_MAX;
 use crate::grpc::web::{Base64, COMPRESSED, PREFIX_BYTES, TRAILERS};
 
-/// What a media type says of a call's response.
+/// The framing of a call's response, by its media type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Framing {
     pub(super) is_web: bool,
@@ -36,7 +36,7 @@ impl Framing {
     }
 }
 
-/// What there is of a response.
+/// The messages and trailers of a response.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Taken<'a> {
     pub(super) messages: Vec<Cow<'a, [u8]>>,
@@ -86,7 +86,7 @@ fn decompressed(part: &[u8], coding: &str, bytes_max: usize) -> Result<Vec<u8>, 
             (bytes, End::Broken) if bytes.is_empty() => read(DeflateDecoder::new(part), bytes_max),
             zlib => zlib,
         },
-        // A message that is said to be compressed, and not by what.
+        // The message is marked as compressed, and no coding is given.
         "" | "identity" => return Err(Untaken::Broken),
         _ => return Err(Untaken::Coded),
     };

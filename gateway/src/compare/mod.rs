@@ -1,8 +1,8 @@
-//! What a mirror says otherwise than the primary: two answers to one request side by side (`differ`), read through
-//! their content coding (`coding`) and JSON as it is written (`json`), or calls' messages (`messages`, `protobuf`) with the names that
-//! descriptors give their fields (`descriptors`), by rules (`rules`), told apart from what the primary does to itself and kept in groups with a few samples (`findings`).
+//! Compares two answers to one request (`differ`): read through their content coding (`coding`), as JSON (`json`) or as calls'
+//! messages (`messages`, `protobuf`) with field names from descriptors (`descriptors`), and by rules (`rules`). Differences are
+//! told from those that the primary has with itself, and kept in groups with a few samples (`findings`).
 //!
-//! It runs on the observer's thread. It knows no socket, no worker and no clock but the one it budgets its own time by.
+//! The room runs on the observer's thread. It knows no socket, no worker and no clock but the one it budgets its own time by.
 
 mod rules;
 mod coding;
@@ -59,7 +59,7 @@ use rules::Rules;
 /// Why a pair was not compared: one of the two answers, or both, found no room.
 pub const NO_ROOM: &str = "no_room";
 
-/// Why contents were not compared: nobody asked for their type.
+/// Why contents were not compared: no rule asked for their type.
 pub const CONTENT_TYPE: &str = "content_type";
 
 /// Why a pair was not compared: no time was left.
@@ -86,12 +86,12 @@ impl Default for Budgets {
 }
 
 impl Budgets {
-    /// What a test compares is the same on a machine of any speed.
+    /// Tests compare the same on a machine of any speed.
     #[cfg(test)]
     pub(crate) const UNLIMITED: Self = Self { share: 1.0, schema_share: 1.0, saved_us_max: f64::INFINITY };
 }
 
-/// Compares what the records of one configuration bring.
+/// Compares the answers in the records of one configuration.
 #[derive(Debug)]
 pub struct Comparator {
     /// By the names of route and mirror, where one compares: records come from several configurations.
@@ -103,7 +103,7 @@ pub struct Comparator {
     schema_budget: Budget,
 }
 
-/// What is known of the answers on a route: the same for all its mirrors, so that what they show has one name.
+/// Facts learnt from the answers on a route: the same for all its mirrors, so that one place has one name.
 #[derive(Debug, Default)]
 struct Learnt {
     folds: RefCell<Folds>,
@@ -148,11 +148,12 @@ impl Comparator {
         comparator
     }
 
-    /// Another configuration is in force, and these are the files of descriptors that it names. What was found stays under its names, as long as these are there.
+    /// Takes over another configuration, with the descriptor files that it names. Findings stay under their names, as long as
+    /// these are there.
     pub fn turn(&mut self, config: &Config, schemas: &Schemas) {
         self.rules.clear();
         for route in &config.routes {
-            // The primary's answer is shown beside each mirror's: what one of them says is a secret is one.
+            // The primary's answer is shown beside each mirror's: a secret of any mirror is a secret of all.
             let secrets = disclosure::secrets(config, [route]).map(Arc::new);
             let of = |mirror: &config::Mirror| {
                 let compare = mirror.compare.as_ref()?;
@@ -184,7 +185,7 @@ impl Comparator {
             Some(learnt) => learnt,
             None => self.learnt.entry(route.name.clone()).or_default(),
         };
-        // Baselines first: what they show is known when the others are looked at.
+        // Baselines first: their differences are known when the others are compared.
         let roles = [Role::Baseline, Role::Candidate];
         let mut again: Vec<(usize, Again)> = Vec::new();
         let copies = roles.iter().flat_map(|role| {
@@ -233,7 +234,7 @@ impl Comparator {
                         self.schema_budget.left_us -= compared.elapsed().as_secs_f64() * 1e6;
                     }
                 }
-                // What was to be kept found no room.
+                // The answer found no room.
                 (Some(_), None, CopyEnd::Completed(_)) => self.findings.skip(place, NO_ROOM),
                 (None, Some(_) | None, CopyEnd::Completed(_)) if is_whole => {
                     self.findings.skip(place, NO_ROOM);
@@ -256,7 +257,7 @@ fn strangers(config: &Config) -> HashSet<[String; 3]> {
     config.routes.iter().flat_map(of_route).collect()
 }
 
-/// Whether its type may be one of gRPC's: then its path says what it is.
+/// Whether its media type may be gRPC's: then the request's path is needed.
 fn may_be_call(answer: &Answer) -> bool {
     memchr::memmem::find(&answer.fields.to_ascii_lowercase(), b"application/grpc").is_some()
 }
@@ -371,7 +372,7 @@ mod tests {
             primary.answer = None;
         }
         comparator.take(&alone);
-        // Of an answer that nobody waited for nothing was to be kept.
+        // The client did not wait for the answer: it was not to be kept.
         if let Some(primary) = &mut alone.primary {
             primary.is_whole = false;
         }
@@ -394,7 +395,7 @@ mod tests {
         comparator.take(&pair("1"));
         let tally = findings.tallies().remove(0);
         assert_eq!((tally.compared, tally.skipped.get(BUSY)), (0, Some(&1)));
-        // What one pair takes is known afterwards: the next waits until it is earned.
+        // The cost of one pair is known afterwards: the next waits until it is earned.
         let one = Budgets { share: 0.0, schema_share: 0.0, saved_us_max: 1e-9 };
         let mut comparator = Comparator::new(&config, &Schemas::new(), &findings, one);
         (2..5).for_each(|id| comparator.take(&pair(&id.to_string())));

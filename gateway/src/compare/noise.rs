@@ -1,5 +1,5 @@
-//! What is known of a request from the primary once more: what the answers of baselines differ in, and whether it was theirs to
-//! answer. Pure.
+//! The baselines' answers to a request: where they differ from the primary's, and whether the request was theirs to answer.
+//! Pure.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -9,7 +9,7 @@ use config::{Mirror, Role, Route};
 use super::differ::{Compared, Kind};
 use crate::observe::record::Record;
 
-/// What a baseline's answer to a request came to, or those of several.
+/// The differences of a baseline's answer to a request, or of several baselines' together.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Again {
     pub(super) places: HashSet<(String, Kind)>,
@@ -29,18 +29,18 @@ impl Again {
     }
 }
 
-/// What a candidate's answer stands beside, but for the primary's.
+/// The baselines' part in the comparison of a candidate's answer.
 #[derive(Debug)]
 pub(super) enum Noise<'a> {
-    /// It has no baseline, or none that was compared.
+    /// The candidate has no baseline, or none whose answer was compared.
     Unknown,
-    /// It has, and requests like this one do not go there.
+    /// The candidate has one, and requests like this one do not go there.
     Unasked,
     Seen(Cow<'a, Again>),
 }
 
 impl<'a> Noise<'a> {
-    /// `again`: what this record's baselines came to, each with its place among the route's mirrors.
+    /// `again`: the differences of this record's baselines, each with its place among the route's mirrors.
     pub(super) fn beside(
         mirror: &Mirror,
         route: &Route,
@@ -54,7 +54,7 @@ impl<'a> Noise<'a> {
         let mut seen = again.iter().filter(|(at, _)| is_its(*at)).map(|(_, of)| of);
         let Some(first) = seen.next() else {
             let has_any = route.mirrors.iter().any(|of| of.is_baseline_of(mirror));
-            // What is drawn, or given up, is told of each mirror that a request concerns.
+            // A record names each mirror that the request concerns, also where its copy was not drawn or was given up.
             let is_asked = record.copies.iter().any(|copy| is_its(copy.mirror));
             return if has_any && !is_asked { Self::Unasked } else { Self::Unknown };
         };

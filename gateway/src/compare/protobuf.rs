@@ -1,9 +1,8 @@
-//! Messages in protocol buffers' wire format as the trees that JSON is read as, with names where a schema has them and numbers
-//! where none does. Pure.
+//! Reads messages in protocol buffers' wire format into the trees that JSON is read into. Fields have names where a schema has
+//! them, else numbers. Pure.
 //!
-//! All messages of both sides are read at once: what a value without a type may be is decided for all that stand in one
-//! place, so that two of them are never read in two ways. Its cost is bounded by what is left of a budget of nodes, whatever
-//! the bytes say.
+//! All messages of both sides are read at once: the type of a value without one is guessed for all values in one place, so that
+//! two of them are never read in two ways. The cost is bounded by the rest of a budget of nodes, whatever the bytes say.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,7 +19,7 @@ const FIELDS_MAX: usize = 2 * NODES_MAX;
 /// Bytes whose look costs as much as one field: each depth of values without a type is read anew.
 const BYTES_OF_A_FIELD: usize = 256;
 
-/// Each of these messages. `hides`: what has no name may be a secret.
+/// Reads each of these messages. `hides`: values without a name may be secret.
 pub(super) fn read<'a>(
     schema: Option<(&'a Schema, &'a Message)>,
     messages: &[&'a [u8]],
@@ -177,7 +176,7 @@ impl<'a> Reader<'a> {
         Ok(items)
     }
 
-    /// Values of a known type; those that are encoded as another are what they look like.
+    /// Values of a known type; values that are encoded as another type are guessed.
     fn typed(&mut self, kind: Kind, found: &[Placed<'a>], depth: usize) -> Result<Vec<Node<'a>>, Unread> {
         let schema = self.schema;
         if let Kind::Message(index) = kind
@@ -281,13 +280,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Text that somebody may have written. Tags of most messages, and lengths of what is short, are control characters; a
-/// message's first field begins with a line feed.
+/// Whether a value may be text. Tags of most messages, and lengths of short parts, are control characters; a message's first
+/// field begins with a line feed.
 fn is_plain(text: &str) -> bool {
     !text.starts_with('\n') && text.chars().all(|c| !c.is_control() || matches!(c, '\t' | '\n' | '\r'))
 }
 
-/// A number that somebody may have meant: of those that are none, few look like it.
+/// Whether bits are likely a number: few other values look like it.
 fn is_likely(value: f64) -> bool {
     value == 0.0 || (1e-9..1e15).contains(&value.abs())
 }
@@ -301,7 +300,7 @@ fn is_default(raw: &Raw<'_>) -> bool {
     }
 }
 
-/// What a value that is left out stands for, as it is encoded.
+/// The value that an absent field has, as it is encoded.
 fn default(kind: Kind) -> Raw<'static> {
     match kind {
         Kind::Double | Kind::Fixed64 | Kind::SFixed64 => Raw::Fixed64(0),
@@ -324,7 +323,7 @@ fn number<'a>(n: impl ToString) -> Node<'a> {
 }
 
 fn float<'a>(value: impl ToString + Into<f64> + Copy) -> Node<'a> {
-    // What is no number in JSON is a word there too.
+    // A value that is no number in JSON is a word there too.
     if value.into().is_finite() { number(value) } else { Node::String(value.to_string().into()) }
 }
 
@@ -340,7 +339,7 @@ fn scalar<'a>(schema: Option<&'a Schema>, kind: Kind, raw: Raw<'a>) -> Option<No
         (Kind::SFixed32, Raw::Fixed32(n)) => number(n.cast_signed()),
         (Kind::SFixed64, Raw::Fixed64(n)) => number(n.cast_signed()),
         (Kind::Bool, Raw::Varint(n)) => Node::Bool(n != 0),
-        // Of 32 bits, whatever is sent.
+        // An enum has 32 bits, whatever is sent.
         (Kind::Enum(of), Raw::Varint(n)) => match schema.and_then(|schema| schema.value(of, n as i32)) {
             Some(name) => Node::String(name.into()),
             None => number(n as i32),

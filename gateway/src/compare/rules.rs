@@ -1,4 +1,4 @@
-//! One mirror's rules of what counts as different, prepared; and what of it nobody may see. Pure.
+//! A mirror's rules of comparison, prepared, with the secrets that are never shown. Pure.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -29,7 +29,8 @@ impl Pointer {
         Self(text.split('/').skip(1).map(unescaped).collect())
     }
 
-    /// Whether it names what stands at `path`. An index fits a number as well as `*`: where an item stands says little.
+    /// Whether the pointer names the value at `path`. An index in a pointer fits any item, as `*` does: an item's position says
+    /// little.
     fn names(&self, path: &[Option<&str>]) -> bool {
         self.fits(path, |name, part| name == part)
     }
@@ -57,9 +58,9 @@ pub(super) struct Rules {
     /// In which field a service says its version.
     pub(super) version_header: Option<String>,
     pub(super) decoded_bytes_max: usize,
-    /// What nobody may see of any answer on the route.
+    /// Secrets of every answer on the route.
     pub(super) secrets: Option<Arc<Secrets>>,
-    /// What messages are made of, where that is known.
+    /// The types of messages, where they are known.
     pub(super) schema: Option<Arc<Schema>>,
 }
 
@@ -80,7 +81,7 @@ const NEVER_COMPARED: [&str; 12] = [
 ];
 
 impl Rules {
-    /// `secrets`: whatever nobody may see of any answer on the route.
+    /// `secrets`: those of every answer on the route.
     pub(super) fn new(
         compare: &Compare,
         secrets: Option<&Arc<Secrets>>,
@@ -133,8 +134,8 @@ impl Rules {
         self.unordered.iter().any(|pointer| pointer.names(path))
     }
 
-    /// Where the pointer leads that keeps what stands at `path` from being seen, if one does. `is_call`: names are those of
-    /// protocol buffers, which have two spellings, and a third where descriptors give a `json_name`.
+    /// The path of the secret that the value at `path` belongs to, if any. `is_call`: names are those of protocol buffers,
+    /// which have two spellings, and a third where descriptors give a `json_name`.
     pub(super) fn secret_at<'p>(&self, path: &[Option<&'p str>], is_call: bool) -> Option<Path<'p>> {
         let pointers = self.secrets.as_ref()?.json.as_ref()?;
         if !is_call {
@@ -145,12 +146,12 @@ impl Rules {
         pointers.covering(path, |known, name| is_same_word(known, name) || is_called(name, known))
     }
 
-    /// Whether members of contents are nobody's to see: where they cannot be found, neither is anything else.
+    /// Whether members of contents are secret: where they cannot be found, nothing of the contents is shown.
     pub(super) fn hides_content(&self) -> bool {
         self.secrets.as_ref().is_some_and(|secrets| secrets.json.is_some())
     }
 
-    /// `text` without what its rules leave out.
+    /// `text` without the parts that the rules ignore.
     pub(super) fn without_ignored<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(text);
         for pattern in &self.ignore_text {
@@ -228,7 +229,7 @@ impl Rules {
     }
 }
 
-/// Bytes of which a pattern took a part of a letter: what is left of it stays apart from what is left of others.
+/// Text from bytes of which a pattern took a part of a letter: the rest of one letter stays apart from the rests of others.
 fn told(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -268,7 +269,7 @@ mod tests {
         // Classes are ASCII's, in a hundredth of the room, and Unicode's where they are named.
         assert_eq!(without(r"\d", "1\u{663}"), "\u{663}");
         assert_eq!(without(r"\p{Nd}", "1\u{663}"), "");
-        // One that only bytes can be held against is left out no more than others.
+        // A pattern that needs bytes is applied like the others.
         assert_eq!(without(r"(?-u:\xc3)\w*", "plain"), "plain");
         let (one, other) = (without(r"\xc3", "\u{e9}"), without(r"\xc3", "\u{e8}"));
         assert!(one != other && one.contains("a9") && other.contains("a8"), "{one} {other}");

@@ -1,8 +1,8 @@
-//! What is compared of a JSON text, said in one way, so that items without order can be put in one. Pure.
+//! The compared parts of a JSON text, in one form, so that items without order can be sorted. Pure.
 
 use std::cmp::Ordering;
 
-/// What is compared of a JSON text, to put items in an order that both sides share.
+/// The compared parts of a JSON text, by which both sides sort their items.
 #[derive(Debug, Default)]
 pub(super) struct Said {
     pub(super) text: String,

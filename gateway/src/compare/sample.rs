@@ -69,7 +69,7 @@ impl Sample {
         }
     }
 
-    /// Whether it is of this exchange. Its request id may be nobody's to tell, and the same for all.
+    /// Whether it is of this exchange. The request id may be secret, and the same for all.
     pub(super) fn is_of(&self, record: &Record) -> bool {
         self.exchange == (record.started, record.started_us)
     }

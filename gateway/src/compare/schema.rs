@@ -1,8 +1,8 @@
-//! Which fields the answers of either side have: of which types, how often null, how often left out. A schema nobody wrote, and
-//! what of it differs.
+//! Infers which fields the answers of either side have: of which types, how often null, how often left out. Both schemas are
+//! then compared.
 //!
-//! It keeps names and counts, never values; what is a secret is there or not, and nothing more. Bounded: so many fields of a mirror
-//! on a route, so many of all, so many values looked at of one answer. Pure.
+//! The schema keeps names and counts, never values; a secret is there or not, and nothing more. Bounded: so many fields of a
+//! mirror on a route, so many of all, so many values looked at of one answer. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -35,7 +35,7 @@ fn add(sum: &mut u64, n: u64) {
     *sum = sum.saturating_add(n);
 }
 
-/// What shares have to differ by to be told, and by how many standard deviations.
+/// Shares are told as different beyond this difference, and beyond so many standard deviations.
 const SHARE_MIN: f64 = 0.005;
 const Z_MIN: f64 = 4.0;
 
@@ -45,7 +45,7 @@ const NULL: usize = 0;
 const OBJECT: usize = 6;
 const REDACTED: usize = 7;
 
-/// What is known of the answers of one mirror on one route.
+/// The counts of the answers of one mirror on one route.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CountedSchema {
     /// Pairs that came, and those looked at.
@@ -57,7 +57,7 @@ pub struct CountedSchema {
     hidden: u64,
 }
 
-/// One field.
+/// The counts of one field.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Seen {
     /// The field that it is a member of; none for the answer itself and for items.
@@ -93,7 +93,7 @@ pub struct Field {
     pub differs: Vec<&'static str>,
 }
 
-/// One side of a field.
+/// One side's figures of a field.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SideView {
     pub present: u64,
@@ -175,7 +175,7 @@ impl CountedSchema {
         self
     }
 
-    /// What it comes to.
+    /// The schemas of both sides, with the fields that differ.
     pub fn told(&self, route: &str, mirror: &str) -> Inferred {
         let one = |(name, seen): (&String, &Seen)| {
             let parents = seen.parent.as_ref().and_then(|of| self.fields.get(of));
@@ -235,7 +235,7 @@ fn differs(ours: (Side, Option<u64>), theirs: (Side, Option<u64>)) -> Vec<&'stat
     let (values, others) = (a.saturating_sub(our_nulls), b.saturating_sub(their_nulls));
     let is_other_type = |at: usize| {
         let (k, l) = (ours.0.types[at], theirs.0.types[at]);
-        // One that the other side never has is another, however rare.
+        // A type that the other side never has is a difference, however rare.
         (k == 0) != (l == 0) || are_apart((k, values), (l, others))
     };
     if values > 0 && others > 0 && (NULL + 1..TYPES.len()).any(is_other_type) {
@@ -252,7 +252,7 @@ fn differs(ours: (Side, Option<u64>), theirs: (Side, Option<u64>)) -> Vec<&'stat
     found
 }
 
-/// Whether two shares differ beyond what chance does.
+/// Whether two shares differ beyond chance.
 fn are_apart((k, n): (u64, u64), (l, m): (u64, u64)) -> bool {
     let (n, m) = (n.max(1) as f64, m.max(1) as f64);
     let apart = (k as f64 / n - l as f64 / m).abs();
@@ -296,7 +296,7 @@ impl Walk<'_> {
             return;
         }
         self.left -= 1;
-        // What stands below a secret is part of it.
+        // A value below a secret is part of it.
         let is_secret = self.rules.secret_at(path, false).is_some();
         let at = if is_secret { REDACTED } else { type_of(node) };
         let told = self.rules.shown_text(name);
@@ -367,7 +367,7 @@ impl Schemas {
         self.0.retain(|(route, mirror), _| is_known(route, mirror));
     }
 
-    /// What was counted of one before this process began, as far as there are places.
+    /// Goes on from the counts that a process before this one made, as far as there are places.
     pub(super) fn restore(&mut self, route: &str, mirror: &str, schema: CountedSchema) {
         let room = ALL_FIELDS_MAX.saturating_sub(self.0.values().map(CountedSchema::len).sum());
         self.0.insert((route.to_owned(), mirror.to_owned()), schema.within(room.min(FIELDS_MAX)));

@@ -1,6 +1,6 @@
 //! Whether two values that differ look as if drawn anew each time: ids, times, tokens, counters, random bytes. Pure.
 //!
-//! One pair tells little: a price looks like a counter. What speaks for it is that the values of *both* sides are others from
+//! One pair tells little: a price looks like a counter. Values are taken for drawn where those of *both* sides are new from
 //! request to request, which findings count.
 
 /// Letters and digits of a token that may be random.

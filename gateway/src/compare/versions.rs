@@ -1,5 +1,5 @@
-//! Which version either side says it is, in a field of its responses. A version is another once so many responses in a row say so: while
-//! a rolling update goes on, the old one speaks in between.
+//! The version that either side reports of itself, in a field of its responses. A version is another once so many responses in
+//! a row say so: while a rolling update goes on, the old one speaks in between.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,11 +21,11 @@ pub type Both = [Option<String>; 2];
 #[derive(Debug, Default)]
 pub(super) struct Versions(Mutex<BTreeMap<(String, String), [Said; 2]>>);
 
-/// What one side says.
+/// The version of one side.
 #[derive(Debug, Default)]
 struct Said {
     is: Option<String>,
-    /// Another one, said so many times in a row.
+    /// Another version, reported so many times in a row.
     next: Option<(String, u32)>,
 }
 
@@ -82,7 +82,7 @@ impl Versions {
     }
 }
 
-/// What a response says, as far as it can be shown.
+/// The version in a response, where it can be shown.
 fn said(answer: &Answer, name: &str) -> Option<String> {
     let line = lines(&answer.fields).find(|line| field_name(line).eq_ignore_ascii_case(name.as_bytes()))?;
     let value = line.get(name.len() + 1..)?.trim_ascii();

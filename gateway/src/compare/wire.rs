@@ -7,7 +7,7 @@ pub(super) enum Unread {
     TooComplex,
 }
 
-/// Messages in messages that are read; what is nested deeper is told as bytes. Readers of all languages stop there too.
+/// Depth of nested messages that are read; deeper ones are told as bytes. Readers of all languages stop there too.
 pub(super) const DEPTH_MAX: usize = 100;
 
 /// A value as it is encoded.
@@ -118,7 +118,7 @@ impl<'a> Wire<'a> {
     }
 }
 
-/// One field more is looked at.
+/// Takes one field from the budget.
 pub(super) fn spend(left: &mut usize) -> Result<(), Unread> {
     *left = left.checked_sub(1).ok_or(Unread::TooComplex)?;
     Ok(())

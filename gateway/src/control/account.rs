@@ -1,7 +1,7 @@
-//! Evidence as one process hands it to another: a file for the next process, a page for the gateways beside this one. Counts and
-//! buckets, never shares or verdicts, so that what several have is added up.
+//! Evidence as one process hands it to another: a file for the next process, a page for the gateways beside this one. Counts
+//! and buckets, never shares or verdicts, so that the evidence of several gateways can be added up.
 //!
-//! Pure: who writes and reads it is elsewhere. It is bounded: what is dearest and tells least goes first.
+//! Pure: other rooms write and read it. It is bounded: the largest and least telling parts go first.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ pub struct Account {
     /// Where answers are compared.
     pub tally: Option<Tally>,
     pub groups: Vec<Group>,
-    /// Where chance leaves some of the requests out: what clients got of v1, copied and not.
+    /// Where chance leaves some of the requests out: the clients' figures of v1's answers, copied and not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<Clients>,
     /// Where answers are compared, and it is to be told: which fields they have.
@@ -70,7 +70,7 @@ impl Account {
 /// All that one gateway knows.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Book {
-    /// Which process wrote it: a name that no other has.
+    /// The process that wrote it: a unique name.
     pub boot: String,
     /// Version of its accounts: see [`FORMAT`].
     #[serde(default = "first")]
@@ -96,7 +96,7 @@ fn first() -> u32 {
 /// Reasons for which answers are not compared: many more than there are.
 const REASONS_MAX: usize = 100;
 
-/// Bytes of what is told of a malformed text, which it may quote.
+/// Bytes of a message about a malformed text, which it may quote.
 const TOLD_MAX: usize = 200;
 
 /// Before everything else in a file, so that another program's file, another version's and a torn one are known.
@@ -109,11 +109,11 @@ pub const BOOK_BYTES_MAX: usize = 16 << 20;
 /// Why a file is of no use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unreadable {
-    /// It is no file of this kind.
+    /// The file is of another kind.
     Foreign,
     /// Of another version of the gateway.
     Version(String),
-    /// It ends early, or something in it was changed.
+    /// The file ends early, or bytes of it were changed.
     Torn,
     Malformed(String),
 }
@@ -132,8 +132,8 @@ impl fmt::Display for Unreadable {
 }
 
 impl Book {
-    /// As a file has it, in at most so many bytes: first schemas go, then what came when, then what differs, then the accounts that
-    /// tell least. Returns how many went.
+    /// The book as a file has it, in at most so many bytes: first schemas go, then moments, then differences, then the accounts
+    /// that tell least. Returns the number of accounts that went.
     pub fn to_file(&self, bytes_max: usize) -> (Vec<u8>, usize) {
         let whole = json(self);
         if whole.len() <= bytes_max {
@@ -166,8 +166,8 @@ impl Book {
         book
     }
 
-    /// As a page has it: whole, for who adds it up must know all of it, but for schemas and then moments where these take too much.
-    /// `None`: it is more than so many bytes all the same.
+    /// The book as a page has it: whole, for the gateway that adds it up must know all of it, but for schemas and then moments
+    /// where these take too much. `None`: it is more than so many bytes all the same.
     pub fn to_page(&self, bytes_max: usize) -> Option<Vec<u8>> {
         let whole = json(self);
         if whole.len() <= bytes_max {

@@ -1,6 +1,6 @@
 //! The cost of a configuration at its worst: descriptors and memory, as sums whose addends have names.
 //!
-//! Pure arithmetic over the configuration; it does not know what the machine has.
+//! Pure arithmetic over the configuration; it does not know the machine's resources.
 
 use std::collections::HashSet;
 
@@ -19,7 +19,7 @@ const PROCESS_DESCRIPTORS: u64 = 32;
 /// Of the control plane: health checks under way, and lookups with a socket per protocol.
 const DISCOVERY_DESCRIPTORS: u64 = discovery::CHECKS_MAX as u64 + 2 * discovery::LOOKUPS_MAX as u64;
 
-/// The driver, the control socket and what the standard library may open beside them.
+/// The driver, the control socket, and descriptors that the standard library may open.
 const WORKER_DESCRIPTORS: u64 = 8;
 
 /// Open descriptors, at most.
@@ -127,7 +127,7 @@ impl Memory {
         // A batch is bounded, but one copy alone may be larger.
         let batches = config.lanes.iter().enumerate().map(|(lane, settings)| {
             let mirrors = config.routes.iter().flat_map(|r| &r.mirrors).filter(|m| m.lane == lane);
-            // One that is searched is there twice, a form three times, and joins a batch as long as it comes out.
+            // A copy that is searched is there twice, a form three times, and joins a batch at its final length.
             let copy = |m: &config::Mirror| {
                 let times = match (m.redact.json.is_empty(), m.redact.query.is_empty()) {
                     (true, true) => return count(m.body_bytes_max),
@@ -175,7 +175,7 @@ impl Memory {
         let step = count(limits::HISTORY_STEP_BYTES).saturating_add(parts.saturating_mul(part));
         let steps = sum(limits::HISTORY_STEPS.iter().map(|(_, samples_max)| count(*samples_max)));
         let routes = config.routes.iter().take(limits::HISTORY_ROUTES_MAX);
-        // Three counts of four bytes in each step, in a ring that may be twice as large, and what holds them.
+        // Three counts of four bytes in each step, in a ring that may be twice as large, and the memory around it.
         let route = 3 * 4 * 2 * count(limits::HISTORY_TREND_STEPS) + 128;
         let trends = sum(routes.map(|of| route + count(of.name.len())));
         let lengths = count(limits::HISTORY_STEPS.len());
@@ -209,7 +209,7 @@ impl Memory {
             sum([exchanges.saturating_mul(stream), connections.saturating_mul(connection)])
         };
         let clients = workers.saturating_mul(count(config.limits.connections_max));
-        // One on which there is nobody holds nothing.
+        // A connection without a request holds nothing.
         let called = sum(shared.iter().map(|upstream| count(upstream.connections_max)));
         let called = workers.saturating_mul(called).min(exchanges);
         sum([
@@ -218,7 +218,7 @@ impl Memory {
         ])
     }
 
-    /// By what is open at worst; of an endpoint's name, one address is counted.
+    /// TLS of the connections that may be open at worst; of an endpoint's name, one address is counted.
     fn covers(config: &Config) -> u64 {
         let is_covered = |id: usize| config.upstreams.get(id).is_some_and(|upstream| upstream.tls.is_some());
         let clients = count(config.limits.connections_max);

@@ -20,7 +20,7 @@ pub enum Change {
     Weights { route: String, weights: Vec<(String, u32)> },
 }
 
-/// A change, and who waits for what became of it.
+/// A change, and the channel for its result.
 #[derive(Debug)]
 pub struct Ask {
     pub change: Change,
@@ -41,7 +41,7 @@ pub struct Applied {
 /// A change that was not made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refused {
-    /// It names something that is not there.
+    /// The change names something that is not there.
     Unknown(String),
     /// Everything that is wrong with it.
     Wrong(Vec<Problem>),

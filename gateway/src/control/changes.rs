@@ -7,14 +7,14 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-/// Changes that are remembered. Whoever changes most is forgotten first: what a person did is not pushed out by a cluster whose
-/// objects never rest.
+/// Changes that are remembered. The author with the most changes is forgotten first: a person's change is not pushed out by a
+/// cluster whose objects never rest.
 const CHANGES_MAX: usize = 256;
 
 /// The author of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum By {
-    /// Somebody at the admin listener.
+    /// A client of the admin listener.
     Api {
         address: Option<SocketAddr>,
         has_token: bool,
@@ -52,7 +52,7 @@ impl fmt::Display for By {
     }
 }
 
-/// One thing that is otherwise than before.
+/// A key whose value has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// As in the file: `route.all.mirrors.v2.percent`.
@@ -98,7 +98,7 @@ pub fn key_part(name: &str) -> String {
 /// Numbers of all changes since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ChangeCounts {
-    /// By the kind of who wanted it, and whether it was made.
+    /// By the kind of author, and whether the change was made.
     pub by: BTreeMap<(&'static str, bool), u64>,
     /// Whether the last reload was refused.
     pub is_reload_refused: bool,
@@ -153,7 +153,7 @@ impl Changes {
         log.counts.reloaded = Some(at);
     }
 
-    /// Those behind this number, the first made first; and how many were asked for since the start.
+    /// Changes behind this number, the oldest first; and how many were asked for since the start.
     pub fn after(&self, number: u64) -> (Vec<Made>, u64) {
         let log = self.lock();
         (log.made.iter().filter(|made| made.number > number).cloned().collect(), log.count)

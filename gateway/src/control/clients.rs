@@ -27,7 +27,7 @@ pub struct Got {
 }
 
 impl Clients {
-    /// None of them yet.
+    /// Clients' figures without a request yet.
     pub fn none(share: u32) -> Self {
         Self { share, ..Self::default() }
     }

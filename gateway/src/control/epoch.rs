@@ -1,8 +1,9 @@
-//! Since when evidence counts. An epoch is one version of v1 against one of v2: it begins anew when none of the endpoints is
-//! left that it began with, on either side, when another version is told of one, when other rules compare, or at an operator's word.
+//! Epochs: the time since when evidence counts. An epoch is one version of v1 against one of v2. It begins anew when no
+//! endpoint is left that it began with, on either side; when another version is reported; when other rules compare; or at an
+//! operator's word.
 //!
-//! Counters only grow, for they are metrics: an epoch remembers what they were when it began, and at some moments since, so that a
-//! mirror that was well for an hour is judged by its last minute too. It reads no clock: the moment is handed in.
+//! Counters only grow, for they are metrics: an epoch remembers their values at its beginning, and at some moments since, so
+//! that a mirror that was well for an hour is judged by its last minute too. It reads no clock: the moment is handed in.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -96,7 +97,7 @@ impl Counts {
         total(self.matrix.values().copied())
     }
 
-    /// Those that are evidence of neither side.
+    /// Pairs that are evidence of neither side.
     pub fn left_out(&self) -> u64 {
         self.less_time.saturating_add(self.end_unread)
     }
@@ -134,7 +135,7 @@ pub struct Looked<'a> {
     pub share: Option<u32>,
     /// Costs a look at its counters on every worker.
     pub counts: Box<dyn Fn() -> Counts + 'a>,
-    /// The same of what clients got.
+    /// The same for the clients' figures.
     pub clients: Box<dyn Fn() -> Option<Clients> + 'a>,
 }
 
@@ -147,7 +148,7 @@ impl fmt::Debug for Looked<'_> {
     }
 }
 
-/// A moment in an epoch, and what had been counted of it by then.
+/// A moment in an epoch, with the epoch's counts until then.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Mark {
     #[serde(with = "unix_micros")]
@@ -181,13 +182,13 @@ mod shared {
 pub enum Cause {
     /// The gateway, or the mirror in its configuration, is new.
     Start,
-    /// None of the endpoints was left.
+    /// No endpoint was left.
     Endpoints,
-    /// Another version was told of.
+    /// Another version was reported.
     Version,
     /// Other rules compare.
     Rules,
-    /// Somebody said so.
+    /// An operator asked for it.
     Asked,
 }
 
@@ -215,7 +216,7 @@ pub struct Epoch {
     /// The counts of the epoch from before this process began.
     #[serde(skip)]
     carried: Arc<Counts>,
-    /// The share of its trial, and the same two of what clients got in it.
+    /// The share of its trial, and the same two counts of the clients' figures in it.
     #[serde(default)]
     share: Option<u32>,
     #[serde(skip)]
@@ -237,9 +238,8 @@ pub struct Epoch {
 pub struct Epochs(Mutex<HashMap<(String, String), Epoch>>);
 
 impl Epochs {
-    /// To be called from time to time: remembers moments, and begins anew what has other endpoints. Returns the routes and
-    /// mirrors
-    /// that begin anew.
+    /// To be called from time to time: remembers moments, and begins epochs anew whose endpoints were replaced. Returns the
+    /// routes and mirrors that begin anew.
     pub fn look(&self, all: &[Looked<'_>], now: SystemTime) -> Vec<(String, String)> {
         let mut epochs = self.lock();
         let mut begun = Vec::new();
@@ -275,7 +275,7 @@ impl Epochs {
         chosen.map(one).collect()
     }
 
-    /// An epoch that began before this process did goes on, with what was counted of it.
+    /// Goes on with an epoch that began before this process, and with its counts.
     pub fn restore(
         &self,
         route: &str,
@@ -355,7 +355,7 @@ impl Epoch {
         (self.question != of.question).then_some(Cause::Rules)
     }
 
-    /// Where there was none, as before a name is known, the first are what it begins with.
+    /// Notes the first endpoints and versions, where none were known at the beginning.
     fn learn(&mut self, of: &Looked<'_>) {
         for (then, now) in self.endpoints.iter_mut().zip(&of.endpoints) {
             if then.is_empty() {
@@ -381,7 +381,7 @@ impl Epoch {
         // As large as it may be in a file that is read.
         self.number = self.number.saturating_add(1);
         let mut counted = Arc::new(self.counted(&(pairing.counts)()));
-        // Nothing new takes no room.
+        // A moment without new counts takes no room.
         if let Some(last) = self.marks.last()
             && last.counted.pairs() == counted.pairs()
             && last.counted.unreachable == counted.unreachable

@@ -18,14 +18,14 @@ const APART_MAX: Duration = Duration::from_secs(30);
 /// Ids of requests kept of one difference.
 const IDS_MAX: usize = 5;
 
-/// Why what one gateway knows of a mirror on a route is not added to what the others know.
+/// Why a gateway's evidence on a mirror on a route is not added to the others'.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Apart {
-    /// It has no such mirror on that route.
+    /// The gateway has no such mirror on that route.
     Unknown,
-    /// It compares by other rules, or copies other requests.
+    /// The gateway compares by other rules, or copies other requests.
     Rules,
-    /// It sees another version of v1 or of the mirror.
+    /// The gateway sees another version of v1 or of the mirror.
     Version,
     /// Its epoch began before the others began anew.
     Epoch,
@@ -76,13 +76,13 @@ impl fmt::Display for Silent {
     }
 }
 
-/// All that is added up, and what is not.
+/// The evidence that is added up, and the evidence that is not.
 #[derive(Debug, Default)]
 pub struct Merged {
     pub accounts: Vec<Account>,
-    /// Whose, of which mirror, and why; of several routes the first.
+    /// By gateway and mirror: why, and the first of the routes.
     pub apart: BTreeMap<(String, String), (Apart, String)>,
-    /// The same of what is added up but in part.
+    /// The same for evidence that is added up but in part.
     pub in_part: BTreeMap<(String, String), (Silent, String)>,
 }
 
@@ -148,13 +148,13 @@ fn silent(book: &Book, own: &Account, other: &Account) -> Option<Silent> {
     (own.schema.is_some() && book.is_without_schemas).then_some(Silent::Full)
 }
 
-/// The first format of a book that has what clients got, and schemas.
+/// The first format of a book with clients' figures and schemas.
 const FIRST_OF_CLIENTS: u32 = 2;
 
 /// The first that has how many pairs were left out.
 const FIRST_OF_LEFT_OUT: u32 = 3;
 
-/// Those that can be added up, and the others.
+/// Accounts that can be added up, and the others.
 fn sorted<'a>(
     all: &[(&'a str, Option<&'a Account>)],
     now: SystemTime,
@@ -168,7 +168,7 @@ fn sorted<'a>(
             Some(account) if Some(&account.epoch.question) != asked.as_ref() => {
                 apart.push((*name, Apart::Rules));
             }
-            // It would set all others apart until then.
+            // An epoch in the future would set all others apart until then.
             Some(account) if account.epoch.began > now + APART_MAX => apart.push((*name, Apart::Clock)),
             Some(account) => known.push((*name, *account)),
         }
@@ -252,7 +252,8 @@ fn schema(first: &Account, rest: &[&Account]) -> Option<CountedSchema> {
     Some(rest.iter().filter_map(|of| of.schema.as_ref()).fold(own, CountedSchema::plus))
 }
 
-/// Any of the gateways may be asked, each with moments of its own: their tests share what one would have.
+/// The sum of all at a moment. Any of the gateways may be asked, each with moments of its own: their tests share the chance
+/// that one gateway's would have.
 fn at_moment(all: &[&Account], mark: &Mark, replicas: u32) -> Mark {
     let apart = |at: SystemTime| at.duration_since(mark.at).unwrap_or_else(|error| error.duration());
     let nothing = Arc::<Counts>::default();
@@ -300,7 +301,7 @@ fn add(sum: &mut u64, n: u64) {
 /// and in whichever order several found theirs, no two places have one rank.
 fn groups(all: &[&Account]) -> Vec<Group> {
     let mut found: BTreeMap<(String, &'static str), Group> = BTreeMap::new();
-    // By how many, and what has no place with these.
+    // How many accounts have the group, and the sum of their hidden counts.
     let mut known: BTreeMap<(String, &'static str), (usize, u128)> = BTreeMap::new();
     let replicas = all.len() as u64;
     let hidden = |of: &Account| of.tally.as_ref().map_or(0, |tally| u128::from(tally.hidden));
@@ -318,7 +319,8 @@ fn groups(all: &[&Account]) -> Vec<Group> {
                 sum.example.clone_from(&group.example);
             }
             sum.rank = sum.rank.min(rank);
-            // The one that it was found by is left out of each but the first, where who judges does so.
+            // The answer by which each further gateway found it is left out here; the first one's is left out where evidence is
+            // judged.
             add(&mut sum.count, group.count.saturating_sub(u64::from(group.began.0 > 0)));
             add(&mut sum.only_mirror, group.only_mirror.saturating_sub(u64::from(group.began.1 > 0)));
             add(&mut sum.only_baseline, group.only_baseline);
@@ -339,7 +341,7 @@ fn groups(all: &[&Account]) -> Vec<Group> {
             sum.elsewhere.truncate(IDS_MAX);
         }
     }
-    // Where a table was full, it may have been seen there as often as what has no place.
+    // Where a table was full, the group may have been seen there as often as hidden groups were.
     let hidden: u128 = all.iter().map(|of| hidden(of)).sum();
     for (key, group) in &mut found {
         let (has, elsewhere) = known.get(key).copied().unwrap_or_default();

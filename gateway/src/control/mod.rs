@@ -1,5 +1,5 @@
-//! State shared by the control plane's rooms: the configuration in force and its counters, the health of the process, what a
-//! configuration may cost, and the words in which a change is asked for and answered.
+//! State shared by the control plane's rooms: the configuration in force and its counters, the health of the process, the cost
+//! of a configuration, and the types of changes and their results.
 //!
 //! `server` writes here and `admin` reads; neither knows the other's files. Nothing here waits, and no worker sees it.
 

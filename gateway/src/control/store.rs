@@ -1,6 +1,6 @@
-//! The configuration in force and where its things are counted: written by whoever changes it, read by the pages.
+//! The configuration in force with its counters: written by the room that changes it, read by the pages.
 //!
-//! Only the control plane knows it, so a lock is nobody's wait.
+//! Only the control plane uses it: its lock never holds a worker up.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -48,7 +48,7 @@ pub struct ConfigStore {
     captures: Mutex<Vec<(String, Arc<CaptureCounters>)>>,
 }
 
-/// The last configuration that came whole, and what was changed since by itself.
+/// The last configuration that came whole, and the single changes since.
 #[derive(Debug)]
 struct Written {
     config: Arc<Config>,
@@ -57,7 +57,7 @@ struct Written {
     patches: BTreeMap<String, String>,
 }
 
-/// One configuration, and every worker's counters in its shape.
+/// A configuration, and every worker's counters in its shape.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     pub config: Arc<Config>,
@@ -68,7 +68,7 @@ pub struct Snapshot {
     pub names: Arc<NameCounters>,
     /// Of a cluster that is followed; all zero without one.
     pub cluster: Arc<ClusterCounters>,
-    /// Of who reads the workers' records.
+    /// Of the thread that reads the workers' records.
     pub observer: Arc<ObserverCounters>,
     /// Until when the certificates in use are good.
     pub certificates: Arc<[Expiry]>,
@@ -105,7 +105,7 @@ impl ConfigStore {
         Self::counting(config, &Arc::default())
     }
 
-    /// The same, with what is counted of a cluster.
+    /// The same, with a cluster's counters.
     pub fn counting(config: &Arc<Config>, cluster: &Arc<ClusterCounters>) -> Arc<Self> {
         let counters = (0..config.workers.count).map(|_| Arc::new(Counters::new(config))).collect();
         let checks = config.upstreams.iter().map(|_| Arc::default()).collect();
@@ -159,7 +159,8 @@ impl ConfigStore {
         lock(&self.snapshot).clone()
     }
 
-    /// Another configuration is in force: a snapshot that was [`Snapshot::after`] the one before. Returns it as it is in force.
+    /// Puts another configuration in force: a snapshot that was [`Snapshot::after`] the one before. Returns it as it is in
+    /// force.
     pub fn turn(&self, next: Snapshot) -> Snapshot {
         let mut snapshot = lock(&self.snapshot);
         let (applied, refused) = (snapshot.applied + 1, snapshot.refused);
@@ -180,24 +181,25 @@ impl ConfigStore {
         lock(&self.snapshot).refused += 1;
     }
 
-    /// The whole configuration in force was read from this; `read` is what it was before shares that were set were kept in it.
+    /// Notes the text of the whole configuration in force; `read` is the configuration before shares that were set were kept in
+    /// it.
     pub fn write(&self, shown: Shown, read: Option<Arc<Config>>) {
         let config = read.unwrap_or_else(|| self.open().config);
         *lock(&self.written) = Written { config, shown, patches: BTreeMap::new() };
     }
 
-    /// The last configuration that came whole: what a restart or a reload would bring back.
+    /// The last configuration that came whole: a restart or a reload would bring it back.
     pub fn whole(&self) -> Arc<Config> {
         Arc::clone(&lock(&self.written).config)
     }
 
-    /// An upstream, by its name in the configuration, is of this version now: whatever is another word where another build runs. Who
-    /// follows a cluster tells it; once every endpoint is of it, and not before, for an update that is under way is two versions.
+    /// Sets the version of an upstream, by its name in the configuration: any word that changes with the build. The room that
+    /// follows a cluster calls this once every endpoint has the version, and not before: an update under way is two versions.
     pub fn is_of_version(&self, upstream: &str, version: &str) {
         let mut versions = lock(&self.versions);
         versions.insert(upstream.to_owned(), version.to_owned());
         let upstreams = &lock(&self.snapshot).config.upstreams;
-        // Those that went, once they are many.
+        // Forget versions of upstreams that went, once they are many.
         if versions.len() > 2 * upstreams.len() + VERSIONS_KEPT {
             versions.retain(|name, _| upstreams.iter().any(|of| of.name == *name));
         }
@@ -228,13 +230,12 @@ impl ConfigStore {
         *lock(&self.troubles) = troubles;
     }
 
-    /// One thing in it was changed since.
+    /// Notes a single change since.
     pub fn patch(&self, what: String, to: String) {
         lock(&self.written).patches.insert(what, to);
     }
 
-    /// The configuration in force as TOML, as far as `choose` shows it; what was changed since it was read stands before it in
-    /// comments.
+    /// The configuration in force as TOML, as far as `choose` shows it; changes since it was read are comments before it.
     pub fn written(&self, choose: fn(&Shown) -> &str) -> String {
         let written = lock(&self.written);
         let patches: String =

@@ -18,7 +18,7 @@ const CASES_MAX: usize = 256;
 /// From one warning of a subject to its next.
 const REPEAT_EVERY: Duration = Duration::from_secs(60);
 
-/// Lines of one look; what else is to be said waits for the next.
+/// Lines of one look; further ones wait for the next.
 const LINES_MAX: usize = 16;
 
 /// Troubles that are over and remembered.
@@ -95,7 +95,7 @@ impl Kind {
         }
     }
 
-    /// Looks without a loss until it is over: what comes in bursts is over when they stay away.
+    /// Looks without a loss until it is over: a trouble that comes in bursts is over when they stay away.
     fn quiet_looks(self) -> u32 {
         match self {
             Self::ClientsTurnedAway | Self::RingFull | Self::CopiesGivenUp => 5,
@@ -126,9 +126,9 @@ pub struct Sign {
     pub losses: Whys,
     /// Successes since then.
     pub good: u64,
-    /// One loss is enough to know.
+    /// A single loss makes it certain.
     pub is_certain: bool,
-    /// It is as it is, and not counted: in trouble with these words, or not.
+    /// A state, and no count: in trouble with these words, or not.
     pub level: Option<String>,
     pub is_level: bool,
     /// An operator wants nothing of it now.
@@ -141,7 +141,7 @@ impl Sign {
     }
 }
 
-/// One subject that is in trouble, or was.
+/// A subject that is in trouble, or was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     pub kind: Kind,
@@ -420,14 +420,14 @@ mod tests {
     fn what_is_wrong_now_is_told_as_it_is_now_and_not_as_it_began() {
         let mut desk = Desk::default();
         let now = |desk: &Desk| desk.troubles()[0].text.clone();
-        // It died within a second that had begun well.
+        // The mirror died within a second that had begun well.
         let dies = looked(Kind::MirrorUnreachable, sign(&[("unreachable", 31)], 19, true));
         assert!(said(&mut desk, &dies, 0)[0].contains("loses copies"));
         let dead = looked(Kind::MirrorUnreachable, sign(&[("unreachable", 50)], 0, true));
         assert!(said(&mut desk, &dead, 1).is_empty());
         assert!(now(&desk).contains("mirror v2 (10.0.0.2:80) gets no copies"), "{}", now(&desk));
         assert!(now(&desk).ends_with(": 81 (unreachable 81)"), "{}", now(&desk));
-        // One that takes them and says nothing.
+        // A mirror that takes copies and never answers.
         let mut desk = Desk::default();
         let hangs = looked(Kind::MirrorUnreachable, sign(&[("timeout", 50)], 0, false));
         assert!(

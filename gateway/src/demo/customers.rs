@@ -1,4 +1,4 @@
-//! Those who ask: a few connections, each with a request every so often, one route after the other.
+//! The customers: a few connections, each with a request every so often, one route after the other.
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,10 +27,10 @@ const THINGS: u64 = 500;
 /// For a connection, and for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What the shop says is short.
+/// Largest answer of the shop.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// Before a customer who was turned away comes back.
+/// Pause of a customer after an error.
 const SULKS: Duration = Duration::from_millis(500);
 
 const AGENT: &str = concat!("umbra-demo/", env!("CARGO_PKG_VERSION"));

@@ -1,4 +1,4 @@
-//! The shop's three services: products, a search, carts. v2's carts are what differs; the search differs from itself.
+//! The shop's three services: products, a search, carts. The carts of v2 differ from v1's; the search differs from itself.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 /// First elements of the paths.
 pub(super) const ROUTES: [&str; 3] = ["products", "search", "cart"];
 
-/// What a service does before it answers.
+/// The time that a service takes for an answer.
 const WORK: Duration = Duration::from_millis(3);
-/// What v2 does for a cart.
+/// The time that v2 takes for a cart.
 const WORK_OF_V2: Duration = Duration::from_millis(12);
 
 /// Every so many carts have a discount.

@@ -112,7 +112,7 @@ impl Checks {
     }
 }
 
-/// One endpoint's state, shown on the board and in the gauge; it leaves the gauge with its task.
+/// The state of an endpoint, shown on the board and in the gauge; it leaves the gauge with its task.
 struct Mark {
     health: Arc<Health>,
     counters: Arc<CheckCounters>,
@@ -172,7 +172,7 @@ impl Checker {
         }
     }
 
-    /// One check; why it was not passed.
+    /// Makes a check; why it was not passed.
     async fn ask(&self) -> Result<(), String> {
         // The semaphore is never closed.
         let _turn = self.turns.acquire().await;

@@ -1,7 +1,6 @@
-//! Where upstreams are: names become addresses, which are followed as their answers expire, and endpoints are asked
-//! whether they are healthy.
+//! The addresses of upstreams: names are resolved, and again as their answers expire; the health of endpoints is checked.
 //!
-//! It belongs to the control plane. What it finds is handed to the workers as a value; only the marks on the health board
+//! The room belongs to the control plane. Its results are handed to the workers as a value; only the marks on the health board
 //! change under their eyes. It knows no worker and no connection of theirs.
 
 mod checks;
@@ -27,8 +26,8 @@ pub use checks::CHECKS_MAX;
 use checks::Checks;
 pub use names::LOOKUPS_MAX;
 
-/// All names of a configuration are found in this time or have no address, however many there are: who waits for it is a
-/// person, or a service manager whose patience has an end.
+/// All names of a configuration are found in this time or have no address, however many there are: a person waits for it, or a
+/// service manager whose patience has an end.
 const FIND_MAX: Duration = Duration::from_secs(20);
 
 /// Addresses of each upstream, by `UpstreamId`.
@@ -44,7 +43,7 @@ pub struct Located {
     pub health: Arc<HealthBoard>,
 }
 
-/// Where the destinations of a cluster are, as it was last heard. What is not in it is nowhere.
+/// The addresses of a cluster's destinations, as last known. A destination that is not in it has none.
 pub type Directory = HashMap<Destination, Vec<Address>>;
 
 /// The last answer to a name, or why there is none.
@@ -71,7 +70,7 @@ pub struct Discovery {
 #[derive(Debug)]
 pub struct Found {
     answers: Answers,
-    /// Names that nobody follows yet, and when to ask again.
+    /// Names that are not followed yet, and when to ask again.
     new: HashMap<String, names::Pace>,
 }
 
@@ -106,8 +105,8 @@ impl Discovery {
         Self { directory, ..self }
     }
 
-    /// Looks up the names of `config` that are not followed yet. Changes nothing, and begins at once; whoever drops what is
-    /// returned looks up nothing any more.
+    /// Looks up the names of `config` that are not followed yet. Changes nothing, and begins at once; dropping the future stops
+    /// the lookups.
     pub fn find(&self, config: &Config) -> impl Future<Output = Found> + Send + use<> {
         let mut lookups = JoinSet::new();
         let mut found = Found { answers: Answers::new(), new: HashMap::new() };
@@ -193,7 +192,7 @@ impl Discovery {
             let told = directory.get(destination).map(Vec::as_slice).unwrap_or_default();
             if let (Some(addresses), Some(hosts)) = (addresses.get_mut(at), hosts.get_mut(at)) {
                 addresses.extend(told);
-                // A Pod's certificate, where it has one, is its Service's; elsewhere nobody asks.
+                // A Pod's certificate, where it has one, has its Service's name; without TLS no name is needed.
                 if callings.get(at).is_some_and(Option::is_some) {
                     hosts.resize(addresses.len(), Host::Name(destination.service.clone()));
                 }
@@ -205,7 +204,7 @@ impl Discovery {
 
     /// Waits until a name or a destination has other addresses.
     pub async fn changed(&mut self) {
-        // It fails only without a sender, and we hold one.
+        // An error would mean that there is no sender, and we hold one.
         let named = self.changes.changed();
         let Some(directory) = &mut self.directory else {
             let _ = named.await;
@@ -213,7 +212,7 @@ impl Discovery {
         };
         tokio::select! {
             _ = named => {}
-            // Of a cluster that nobody reads any more nothing changes.
+            // A cluster that is no longer followed has no changes.
             Ok(()) = directory.changed() => {}
             else => std::future::pending().await,
         }
@@ -287,7 +286,7 @@ fn sites<'a>(config: &'a Config, answers: &Answers) -> Vec<Vec<Site<'a>>> {
     config.upstreams.iter().map(of).collect()
 }
 
-/// A task that ends when nobody wants it any more.
+/// A task that ends when it is dropped.
 #[derive(Debug)]
 struct Task(AbortHandle);
 
@@ -303,7 +302,7 @@ impl Drop for Task {
     }
 }
 
-/// `time` and up to a tenth more, so that what began together does not stay together.
+/// `time` and up to a tenth more, so that tasks that began together do not stay together.
 fn jittered(time: Duration) -> Duration {
     // A fresh state is a fresh random number.
     let millionths = RandomState::new().hash_one(0) % 100_000;

@@ -1,4 +1,4 @@
-//! One name: asked as the system would ask, and again whenever its answer has expired.
+//! A name: resolved as the system would resolve it, and again whenever its answer has expired.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::str::FromStr;
@@ -19,11 +19,11 @@ use crate::metrics::NameCounters;
 /// Lookups at once; each has a socket or two.
 pub const LOOKUPS_MAX: usize = 32;
 
-/// A lookup that takes longer has failed, whatever resolv.conf says.
+/// Longest lookup, whatever resolv.conf says.
 const LOOKUP_MAX: Duration = Duration::from_secs(10);
 
-/// An answer is good for at least and at most so long, whatever its TTL says: names must not keep us busy, and a mistake in
-/// a zone must not stay with us for days.
+/// The lifetime of an answer, at least and at most, whatever its TTL says: names must not keep us busy, and a mistake in a zone
+/// must not stay with us for days.
 const GOOD_FOR_MIN: Duration = Duration::from_secs(1);
 const GOOD_FOR_MAX: Duration = Duration::from_secs(300);
 
@@ -105,7 +105,8 @@ fn learn(known: &mut Answers, name: &str, answer: Answer) -> bool {
     }
 }
 
-/// One lookup, counted, what went wrong with it, and when to make the next. `before` is its last answer.
+/// Makes a lookup, counted. Returns its answer and its fault, and sets the time of the next in `pace`. `before` is its last
+/// answer.
 pub(super) async fn ask(
     name: &str,
     before: &[IpAddr],
@@ -165,8 +166,8 @@ async fn look_up(name: &str, before: &[IpAddr]) -> Result<Looked, String> {
 }
 
 /// An answer is made of two, one for each protocol, and the resolver is content with either. Where all addresses of one
-/// are gone, they may be so because nobody could tell: that half is asked for once more, by itself, and where it cannot be
-/// told again its addresses stay.
+/// protocol are gone, its half may have failed: it is asked for once more, by itself, and where that fails too its addresses
+/// stay.
 async fn completed(
     resolver: &TokioResolver,
     found: &LookupIp,

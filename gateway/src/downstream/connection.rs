@@ -1,4 +1,4 @@
-//! One client connection from accept to close: which protocol is spoken on it, and the room that speaks it.
+//! A client connection from accept to close: chooses its protocol, and the room for it.
 
 use std::rc::Rc;
 

@@ -26,7 +26,7 @@ pub(super) fn may_begin(cx: &Context, limits: &Limits, place: &Place) -> Result<
     }
 }
 
-/// One that is under way, counted.
+/// A handshake that is under way, counted.
 struct Pending<'c>(&'c Context);
 
 impl<'c> Pending<'c> {

@@ -112,7 +112,7 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
             Outcome::Answered { status, is_forwarded } => {
                 let duration_us = watch.answered(cx, status, request.bytes(), request.response_bytes);
                 request.answered(status, duration_us);
-                // It may have sent more, and closing upon that resets the connection, response and all (RFC 9112 §9.6).
+                // The client may have sent more, and closing upon that resets the connection, response and all (RFC 9112 §9.6).
                 let is_heard = || request.response_bytes <= HEARD_BYTES && client.stream.is_quiet();
                 let next = match (is_forwarded, keeps) {
                     (true, true) => Next::Request,
@@ -280,7 +280,7 @@ async fn read_head(cx: &Rc<Context>, client: &mut Client) -> Result<usize, NoHea
     }
 }
 
-/// Which of the two head limits was passed.
+/// The fault of the head limit that was exceeded.
 fn too_large(limits: &Limits, inbox: &[u8]) -> Fault {
     if HeadScanner::first_line_len(inbox) > limits.request_line_bytes_max {
         Fault::new(414, RejectReason::UriTooLong, "request line too long")

@@ -1,7 +1,7 @@
-//! A client connection on which HTTP/2 is spoken: one reader, one writer, and a task for each request.
+//! A client connection in HTTP/2: one reader, one writer, and a task for each request.
 //!
-//! The reader feeds the session, the writer takes the session's output whenever no write is under way, so that what
-//! streams bring meanwhile is the next write. A request is `streams`' and `exchange`'s business.
+//! The reader feeds the session, the writer takes the session's output whenever no write is under way, so that frames of
+//! streams meanwhile are the next write. A request is `streams`' and `exchange`'s business.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -130,7 +130,7 @@ struct Pace {
     bytes_per_second: u64,
 }
 
-/// Writes what there is to say, all of it in one, until nothing more is.
+/// Writes all output, as one write each time, until no more comes.
 async fn write(
     cx: &Context,
     connection: &Connection,
@@ -158,14 +158,14 @@ async fn write(
         w.finish(pace.within).await;
     }
     is_written.set(true);
-    // The client may still be sending, and closing upon that could overtake what it was told last.
+    // The client may still be sending, and closing upon that could overtake our last frames.
     w.limit_pending_read(Millis(LINGER_MS));
 }
 
 /// Reads on until all is written and for a moment behind it: closing with unread bytes would reset the connection.
 async fn linger(cx: &Rc<Context>, connection: &Connection, r: &mut ReadHalf, is_written: &Cell<bool>) {
     if connection.is_broken() {
-        // The last words to it are few. It has so long for them, whatever it reads.
+        // The last frames to it are few. It has so long for them, whatever it reads.
         r.give_up_at(cx.now_ms() + LINGER_MS);
     }
     let mut left = cx.generation().config.limits.drain_bytes_max;

@@ -1,6 +1,6 @@
 //! The listeners of one worker: opened and closed as configurations come, each with the connections that came in by it.
 //!
-//! It knows which listeners there are to be. How one accepts is `listener`'s, how its connections end is theirs.
+//! The room knows the wanted listeners. Accepting is `listener`'s, and the end of a connection is the connection's.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -35,16 +35,16 @@ struct Open {
 struct Leaving {
     entrance: Rc<Entrance>,
     give_up_at_ms: u64,
-    /// Those that still take what waits in their queues.
+    /// Sockets that still accept the connections in their queues.
     ending: Vec<Weak<Listener>>,
 }
 
 impl Listeners {
-    /// Opens what is new among `wanted` and closes what is not there any more. Connections of the others see nothing of it;
-    /// those of a listener that is closed are told with their next response, and have as long as in a drain.
+    /// Opens the new ones among `wanted` and closes those that are gone. Connections of the others go on; those of a closed
+    /// listener are told with their next response, and have as long as in a drain.
     ///
     /// # Errors
-    /// The first socket that cannot be waited at; all others are open, and it is tried again with every tick.
+    /// The first socket that cannot be registered; all others are open, and it is tried again with every tick.
     pub fn follow(&self, cx: &Rc<Context>, wanted: &[ListenerSockets]) -> io::Result<()> {
         let is_wanted = |open: &Open| wanted.iter().any(|listener| listener.id == open.entrance.id);
         let closed: Vec<Open> = self.open.borrow_mut().extract_if(.., |open| !is_wanted(open)).collect();
@@ -52,7 +52,7 @@ impl Listeners {
         let mut result = Ok(());
         for given in wanted {
             if let Some(open) = self.open.borrow().iter().find(|open| open.entrance.id == given.id) {
-                // The next handshake is by what is in force now; connections go on.
+                // The next handshake is by the settings in force now; connections go on.
                 open.entrance.tls.replace(given.tls.clone());
                 open.entrance.protocols.set(given.protocols);
                 continue;
@@ -91,8 +91,8 @@ impl Listeners {
         self.leaving.borrow_mut().push(Leaving { entrance, give_up_at_ms, ending });
     }
 
-    /// Opens what could not be opened before, and ends the connections of closed listeners whose time is over; to be called
-    /// often.
+    /// Opens sockets that could not be opened before, and ends the connections of closed listeners whose time is over; to be
+    /// called often.
     pub fn tick(&self, cx: &Rc<Context>) {
         let accepts = self.accepts.get();
         for open in self.open.borrow_mut().iter_mut().filter(|open| !open.unopened.is_empty()) {
@@ -102,7 +102,7 @@ impl Listeners {
         let now_ms = cx.now_ms();
         self.leaving.borrow_mut().retain_mut(|leaving| {
             if !leaving.ending.is_empty() && leaving.ending.iter().all(|one| one.strong_count() == 0) {
-                // Those taken from its queue last are idle too.
+                // Connections that were accepted last are idle too.
                 leaving.ending.clear();
                 cx.sweeper.shorten_idle(Millis(DRAIN_IDLE_MS), Some(leaving.entrance.id));
             }
@@ -115,8 +115,8 @@ impl Listeners {
         });
     }
 
-    /// The worker drains: accepts no more. With `leave` the sockets are another process's now. Returns what closes as soon as
-    /// its accept has seen it.
+    /// The worker drains: accepts no more. With `leave` the sockets are another process's now. Returns the listeners that close
+    /// once their accept has noticed.
     pub fn end(&self, cx: &Rc<Context>, leave: bool) -> Vec<Weak<Listener>> {
         let accepts = self.accepts.get();
         let end = |open: Open| {
@@ -132,7 +132,7 @@ impl Listeners {
 }
 
 impl Open {
-    /// Opens what is not open yet; the first error is returned.
+    /// Opens the sockets that are not open yet; the first error is returned.
     fn open(&mut self, cx: &Rc<Context>, accepts: bool) -> io::Result<()> {
         let mut result = Ok(());
         for (socket, owner) in std::mem::take(&mut self.unopened) {
@@ -158,7 +158,7 @@ impl Open {
         crate::io::spawn(accept);
     }
 
-    /// Returns what is closed as soon as its queue is taken.
+    /// Returns the listeners that close once their queues are empty.
     fn end(&self, cx: &Rc<Context>, accepts: bool) -> Vec<Weak<Listener>> {
         for socket in &self.sockets {
             if !accepts {

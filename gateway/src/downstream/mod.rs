@@ -24,7 +24,7 @@ use crate::io::Stream;
 use crate::time::Age;
 use crate::tls::{Listening, Secured};
 
-/// One client connection and what has been read from it.
+/// A client connection, and the bytes that have been read from it.
 #[derive(Debug)]
 pub struct Client {
     pub stream: Stream,

@@ -1,4 +1,4 @@
-//! One HTTP/2 request from its head to the end of its stream: the task that runs its exchange and says what came of it.
+//! An HTTP/2 request from its head to the end of its stream: the task that runs its exchange and notes its outcome.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -27,20 +27,20 @@ use crate::websocket;
 const ADDRESS_STREAMS: Fault =
     Fault::new(429, RejectReason::AddressStreams, "too many requests at once from this address");
 
-/// One request on its way through.
+/// A request on its way through.
 struct Serving {
     cx: Rc<Context>,
     connection: Rc<Connection>,
     peer: Rc<Peer>,
     stream: Rc<Stream>,
-    /// It is a gRPC call, and is told in its terms what the gateway itself has to say.
+    /// The request is a gRPC call: the gateway's own answers are in gRPC's terms.
     is_call: Cell<bool>,
 }
 
 /// The beginning of a stream's task.
 enum Asked {
     Request(Head),
-    /// It is only answered. The lines of its head, as far as they were read.
+    /// The request is answered without an exchange. The lines of its head, as far as they were read.
     Refused(Fault, Vec<u8>),
 }
 
@@ -105,7 +105,7 @@ impl Serving {
         let outcome = exchange::run(cx, &mut message, &mut request).await;
         let counters = &request.generation.counters.routes[request.route];
         match outcome {
-            // It counts among those under way until its client took it, or what is queued would know no bound.
+            // The request counts among those under way until its client took the answer, or queued answers would have no bound.
             Outcome::Answered { status, .. } if connection.is_answered(stream).await => {
                 let duration_us = watch.answered(cx, status, request.bytes(), request.response_bytes);
                 request.answered(status, duration_us);
@@ -191,7 +191,7 @@ impl Serving {
     }
 }
 
-/// Whether content is to be expected of a request that did not end with its head: by its method, or by what it says of it.
+/// Whether content is to be expected of a request that did not end with its head: by its method, or by its fields.
 fn has_content_usually(lines: &[u8]) -> bool {
     let has_seldom = [b"GET ".as_slice(), b"HEAD ", b"DELETE ", b"OPTIONS ", b"TRACE "];
     let is_seldom = has_seldom.iter().any(|method| lines.starts_with(method));

@@ -1,5 +1,5 @@
-//! The attempts of one exchange at its primary: a connection, the request, the response, until one has something for the
-//! client. `judge` says what each attempt's end means.
+//! The attempts of an exchange at its primary: a connection, the request, the response, until one attempt has a response for
+//! the client. `judge` decides what follows each attempt.
 
 use std::rc::Rc;
 
@@ -183,7 +183,7 @@ struct Tries {
     made: u32,
     /// When the whole exchange has to be over.
     deadline_ms: u64,
-    /// It was the client that set it so early.
+    /// The client's own deadline is the earlier one.
     is_clients: bool,
 }
 

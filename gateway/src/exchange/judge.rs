@@ -50,7 +50,7 @@ impl Attempt {
 pub(super) struct Known {
     /// The connection had carried an exchange before, and none of this exchange's attempts was repeated for that yet.
     pub(super) may_be_stale: bool,
-    /// None of this exchange's attempts was repeated beside the route's retries.
+    /// No attempt of this exchange was repeated beside the route's retries yet.
     pub(super) may_repeat: bool,
     pub(super) is_idempotent: bool,
     /// All of the request had come: it can be sent again as it is.
@@ -80,7 +80,7 @@ pub(super) struct Judged {
 pub(super) enum After {
     /// The peer was closing its kept connection: the request goes out once more, on a new one.
     Fresh,
-    /// One of the route's retries, if one is left and there is time for it.
+    /// A retry of the route's, if one is left and there is time for it.
     Retry {
         /// `None` where it did not reach the primary.
         tried: Option<Tried>,
@@ -95,9 +95,9 @@ pub(super) enum After {
 pub(super) enum End {
     /// The client got all of a response with this status.
     Answered(u16),
-    /// It got nothing and is told this. `is_read`: nothing of its request is unread.
+    /// The client got nothing yet, and gets this fault. `is_read`: no part of its request is unread.
     Refused { fault: Fault, skip: SkipReason, is_read: bool },
-    /// It got a part, or went away itself (`is_abandoned`).
+    /// The client got a part, or went away itself (`is_abandoned`).
     Broken { is_abandoned: bool },
 }
 
@@ -123,7 +123,7 @@ pub(super) fn judge(attempt: &Attempt, known: &Known) -> Judged {
                 End::Refused { fault: OUT_OF_TIME, skip: SkipReason::Aborted, is_read: known.is_forwarded };
             Judged { report: None, failure: None, after: After::End(or) }
         }
-        // A request that was not looked at can be sent once more, whatever it asks for (RFC 9113 §8.7).
+        // A request that was not processed can be sent once more, whatever its method (RFC 9113 §8.7).
         Attempt::NotWritten(NotWritten { failure: Failure::Refused, any_sent: false })
             if known.may_repeat =>
         {
@@ -190,7 +190,7 @@ pub(super) fn judge(attempt: &Attempt, known: &Known) -> Judged {
                 failure: Some(failure.on_primary()),
                 after: After::End(unavailable(*failure, known.is_forwarded)),
             },
-            // It has answered: that the client asked for a tunnel is no fault of its.
+            // The primary has answered: that the client asked for a tunnel is not its fault.
             RelayFailed::NoTunnel(status) => Judged {
                 report: Some(Report::Status(*status)),
                 failure: None,

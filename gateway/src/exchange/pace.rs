@@ -2,7 +2,7 @@
 
 use crate::time::Millis;
 
-/// How long a client was waited for in one direction of one exchange, and what came of it. The time in which a primary
+/// The time that a client was waited for in one direction of an exchange, and the bytes of that time. Time in which a primary
 /// keeps us waiting is not the client's.
 #[derive(Debug)]
 pub(super) struct Pace {

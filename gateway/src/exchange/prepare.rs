@@ -40,7 +40,7 @@ pub struct Caller<'a> {
     /// See [`crate::generation::ListenerSockets::id`].
     pub listener: u32,
     pub scheme: Scheme,
-    /// It came on HTTP/2, and its head is that rendered in the inner form.
+    /// The request came on HTTP/2, and its head is rendered in the inner form.
     pub is_http2: bool,
     pub place: &'a Place,
     /// The facts of its TLS handshake; `None` on plaintext.
@@ -61,10 +61,10 @@ const MISDIRECTED: Fault =
 /// The gateway's own response instead, and the record of it.
 pub(super) type Refused = (Refusal, Option<Rc<Pairing>>);
 
-/// Parses, routes and renders the request whose whole head is `head`, in the inner form; `bytes_behind` of what may be its
-/// content have come with it.
+/// Parses, routes and renders the request whose whole head is `head`, in the inner form; `bytes_behind` of possible content
+/// have come with it.
 ///
-/// The error is what to answer instead.
+/// The error is the answer to give instead.
 pub fn prepare(
     cx: &Context,
     from: &Caller<'_>,
@@ -84,7 +84,7 @@ pub fn prepare(
             Err(Refusal::hang_up(fault))
         })
         .map_err(|mut refusal| {
-            // RFC 9110 §9.3.2: no content, whatever is the matter.
+            // RFC 9110 §9.3.2: no content, whatever the fault is.
             refusal.to_head |= head.starts_with(b"HEAD ");
             (refusal, pairing.take())
         })
@@ -92,7 +92,7 @@ pub fn prepare(
 
 /// Takes the content that came with the head: behind the head for the primary, and into the copies.
 ///
-/// The error is what to answer instead; nothing of the connection is used after it.
+/// The error is the answer to give instead; the connection must not be used after it.
 pub fn take_arrived(request: &mut Request, content: &mut Content<'_>) -> Result<(), Refused> {
     let (tee, mut content_bytes) = (request.tee.get_mut(), 0);
     let taken = content.arrived(request.declared, &mut request.head, |piece| {

@@ -47,7 +47,7 @@ pub(super) struct Terms<'a> {
 }
 
 impl Terms<'_> {
-    /// Within what time the client takes a part of what is relayed.
+    /// The time within which the client must take a part of the response.
     fn of_client(&self) -> Within {
         Within { each: self.config.timeouts.write.into(), end_ms: self.deadline_ms }
     }
@@ -72,7 +72,7 @@ pub(super) struct Relayed {
     pub(super) rest: Option<Rest>,
     /// The client's connection may carry another request.
     pub(super) keeps_client: bool,
-    /// It was the head that opens a tunnel: all that follows is the tunnel's.
+    /// The head opened a tunnel: all bytes behind it are the tunnel's.
     pub(super) is_tunnel: bool,
 }
 
@@ -82,11 +82,11 @@ pub(super) enum RelayFailed {
     NoAnswer(Failure),
     /// An answer came that cannot be passed on; the client has seen none of it.
     BadAnswer(Failure),
-    /// It answered with this success, where a tunnel was asked for; the client has seen none of it.
+    /// The primary answered with this success, where a tunnel was asked for; the client has seen none of it.
     NoTunnel(u16),
     /// The answer's status, or that of a call, asks for another try; the client has seen none of it.
     Unwanted(u16, Option<Status>),
-    /// It broke after the client had its head.
+    /// The answer broke after the client had its head.
     Cut(Failure),
     /// The exchange's deadline passed after the client had its head: the fault may be either side's.
     Late,
@@ -109,9 +109,9 @@ impl From<Fault> for RelayFailed {
 enum Looked {
     /// Its status, or that of a call, asks for another try.
     Unwanted(u16, Option<Status>),
-    /// It is a success that opens no tunnel, where the client would believe in one.
+    /// A success that opens no tunnel, where the client would believe in one.
     Deceptive(u16),
-    /// It was rendered for the client.
+    /// The head was rendered for the client.
     Begun { status: u16, took_us: u64 },
 }
 
@@ -140,7 +140,7 @@ pub(super) async fn relay(
     let is_http2 = from.is_duplex();
     let (status, took_us) = loop {
         let found = from.head(|head, raw| {
-            // Only where it agrees to what was asked for is it a final head.
+            // A 101 is a final head only where it agrees to the client's offer.
             if let Some(offer) = terms.offer.filter(|_| head.status == 101) {
                 to.switch(head, offer.protocol, terms.edits);
                 let took_us = progress.since_forwarded(cx);

@@ -1,6 +1,6 @@
 //! Observes an exchange while it runs: the primary's response, and the record's contents.
 //!
-//! It decides nothing about the exchange.
+//! The observer decides nothing about the exchange.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -49,7 +49,8 @@ impl Seen {
         Self { keeps_bytes, ..Self::default() }
     }
 
-    /// Its final head came, `latency_us` after the request was forwarded. `call`: what that head says of a call's status.
+    /// Notes that the final head came, `latency_us` after the request was forwarded. `call`: the state of a call's status by
+    /// that head.
     pub(super) fn head(
         &self,
         cx: &Context,
@@ -112,7 +113,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Another try follows one that ended so.
+    /// Notes an attempt that another one follows.
     pub(super) fn retried(&mut self, tried: Tried) {
         self.first.get_or_insert(tried);
     }

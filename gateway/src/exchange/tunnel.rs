@@ -100,7 +100,7 @@ impl Tunnel {
     }
 }
 
-/// One direction of a tunnel.
+/// A direction of a tunnel.
 #[derive(Clone, Copy)]
 struct Way<'a> {
     cx: &'a Context,
@@ -110,7 +110,7 @@ struct Way<'a> {
 }
 
 impl Way<'_> {
-    /// Passes on what comes until no more does; the error is whose end broke.
+    /// Passes bytes on until no more come; the error tells whose end broke.
     async fn pass(self, mut from: Source<'_>, to: &mut Sink<'_>) -> Result<(), TunnelEnd> {
         let Self { cx, open, write_ms, way } = self;
         let (source, sink) = match way {

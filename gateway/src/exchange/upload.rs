@@ -76,7 +76,7 @@ pub(super) async fn duplex(
 
 /// Why a request could not be forwarded to its end.
 enum ForwardFailed {
-    /// The client went away, or what it sent was refused with this fault.
+    /// The client went away, or its content was refused with this fault.
     Client(Option<Fault>),
     /// The primary takes no more; it may have answered already, so its answer is still worth reading.
     Primary,

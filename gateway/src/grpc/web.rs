@@ -2,13 +2,13 @@
 
 use super::Status;
 
-/// Bytes kept of a line of trailers: a status is short, and what is written about it may be long.
+/// Bytes kept of a line of trailers: a status is short, and a message may be long.
 const LINE_BYTES_MAX: usize = 256;
 
 /// Bytes in front of each message: flags and length.
 pub const PREFIX_BYTES: usize = 5;
 
-/// The flag of trailers, and that of what is compressed.
+/// The flag of trailers, and that of compressed frames.
 pub const TRAILERS: u8 = 0x80;
 pub const COMPRESSED: u8 = 1;
 
@@ -154,7 +154,7 @@ impl Base64 {
         }
     }
 
-    /// Nothing is left over but whole bytes.
+    /// Ends a run of base64: only whole bytes remain.
     fn end(&mut self, out: &mut Vec<u8>) {
         match self.signs {
             3 => out.extend_from_slice(&((self.bits >> 2) as u16).to_be_bytes()),

@@ -1,6 +1,6 @@
 //! Content on its way through: decoded from one framing, encoded into another.
 //!
-//! `Incoming` knows where content lies in what was read, `Outgoing` how it is delimited on the other wire. Two ways
+//! `Incoming` knows where content lies in the bytes that were read, `Outgoing` how it is delimited on the other wire. Two ways
 //! through: `copy` into a buffer that already holds a head, and `decode` and `encode` in place, which move no content when it
 //! stands in one piece.
 
@@ -261,7 +261,7 @@ fn size_line(len: usize) -> ([u8; HEADROOM], usize) {
 mod tests {
     use super::*;
 
-    /// Sends `input` through in pieces, first by `copy`, then by `transform`: the outgoing bytes and what was left over.
+    /// Sends `input` through in pieces, first by `copy`, then by `transform`: the outgoing bytes, and the rest.
     fn pass(input: &[u8], piece: usize, framing: Framing, outgoing: Outgoing) -> (Vec<u8>, Vec<u8>, bool) {
         let mut incoming = Incoming::new(framing);
         let (mut out, mut rest, mut teed) = (Vec::new(), Vec::new(), Vec::new());

@@ -87,7 +87,7 @@ impl Default for Chunked {
 }
 
 impl Chunked {
-    /// Looks at `input` from its start up to the first content or the end of the message. Call again with what follows.
+    /// Looks at `input` from its start up to the first content or the end of the message. Call again with the bytes behind.
     pub fn step(&mut self, input: &[u8]) -> Result<Step, BadChunk> {
         let mut at = 0;
         while let Some(&byte) = input.get(at) {
@@ -204,7 +204,8 @@ impl Chunked {
         Ok(next)
     }
 
-    /// Keeps the line just read if it is a field that may stand in trailers, forgets it if not, refuses what is no field.
+    /// Keeps the line just read if it is a field that may be in trailers, forgets other fields, refuses a line that is no
+    /// field.
     fn end_of_trailer_line(&mut self) -> Result<(), BadChunk> {
         self.trailer_fields += 1;
         if self.trailer_fields > TRAILER_FIELDS_MAX {

@@ -14,7 +14,7 @@ use crate::matcher::Matched;
 /// A path rewrite, ready to be used.
 #[derive(Debug)]
 pub enum PathEdit {
-    /// Stands for what the match took.
+    /// Replaces the part that the match took.
     Matched(String),
     Whole(String),
     /// Stands for each match of the pattern; the text refers to groups in the regex crate's way.
@@ -74,7 +74,7 @@ pub struct RequestEdit<'a> {
     /// Path without query; the query stays.
     pub path: Option<Cow<'a, [u8]>>,
     pub host: Option<&'a [u8]>,
-    /// One after the other.
+    /// Applied one after the other.
     pub headers: [Option<Cow<'a, HeaderEdits>>; 2],
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Refuses rather than repairs: a message that two readers could delimit differently is not forwarded.
 
-/// The longest content that is believed: what a signed file offset holds, so that no reader behind us overflows.
+/// The longest content that is believed: the largest signed file offset, so that no reader behind us overflows.
 pub const LENGTH_MAX: u64 = i64::MAX as u64;
 
 /// How the end of a message's content is known.

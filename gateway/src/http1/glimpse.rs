@@ -1,6 +1,6 @@
 //! The words of a head that was refused, as far as they can be read: for logs, never for forwarding.
 //!
-//! Nothing is made out of what is not there: a first line that is no request line says nothing at all.
+//! A missing part is not made up: of a first line that is no request line nothing is shown.
 
 use super::chunked::is_token;
 use crate::asked::Fields;

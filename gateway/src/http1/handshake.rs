@@ -36,7 +36,7 @@ impl<'b> HandshakeFields<'b> {
         }
     }
 
-    /// One protocol that is known, and each of its fields once.
+    /// The handshake, where it offers a known protocol, with each of its fields once.
     pub(super) fn opened(&self) -> Option<Handshake> {
         let protocol =
             Upgrade::ALL.into_iter().find(|known| self.to.eq_ignore_ascii_case(known.as_str().as_bytes()))?;

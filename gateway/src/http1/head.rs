@@ -32,7 +32,7 @@ impl Fault {
     }
 }
 
-/// One field as received, and what it means here.
+/// A field as received, and its kind.
 #[derive(Debug, Clone, Copy)]
 pub struct Field<'b> {
     pub name: &'b [u8],

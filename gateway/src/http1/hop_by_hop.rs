@@ -1,4 +1,4 @@
-//! Which fields are ours to read, which stop at this hop and which pass (RFC 9110 §7.6.1).
+//! The kinds of fields: those that we read, those that stop at this hop, and those that pass (RFC 9110 §7.6.1).
 
 /// The meaning of a field to a gateway. Names are matched without regard to case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +39,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether a `Connection` option of the same name may remove the field. Framing and routing fields, credentials and
-    /// what proxies add are not a client's to delete.
+    /// Whether a `Connection` option of the same name may remove the field. A client must not delete framing and routing
+    /// fields, credentials, and fields that proxies add.
     pub fn may_be_nominated(self) -> bool {
         match self {
             Self::EndToEnd | Self::HopByHop | Self::Upgrade | Self::Expect | Self::Date => true,
@@ -110,8 +110,8 @@ pub fn kind(name: &[u8]) -> Kind {
     }
 }
 
-/// Whether a name is `known`, whatever its case. `known` is in lower case. Eight bytes at a time: this is asked of each field of each
-/// message.
+/// Whether a name is `known`, whatever its case. `known` is in lower case. Eight bytes at a time, as this runs for each field
+/// of each message.
 #[inline(always)]
 fn is<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
     let Some(name) = name.first_chunk::<N>().filter(|_| name.len() == N) else { return false };
@@ -186,7 +186,7 @@ fn spelt_otherwise(name: &[u8]) -> Kind {
 pub struct ConnectionOptions {
     pub close: bool,
     pub keep_alive: bool,
-    /// It names other fields, which then stop here too.
+    /// The field names other fields, which then stop here too.
     pub nominates: bool,
     /// Options in all; more than [`crate::limits::CONNECTION_OPTIONS_MAX`] are refused, because each is compared with each field.
     pub count: usize,

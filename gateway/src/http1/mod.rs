@@ -1,9 +1,9 @@
 //! HTTP/1.1 as pure functions over bytes: no socket, no clock, no runtime.
 //!
-//! In reading order: where a head ends (`scan`), what it says (`head`), how its content is delimited (`framing`,
-//! `chunked`, `body`), which fields stop here (`hop_by_hop`), what opens a tunnel (`handshake`), what we write
-//! ourselves (`render`, `reply`), how a route changes it (`edit`), and what may be told of
-//! a head that was refused (`glimpse`).
+//! In reading order: where a head ends (`scan`), its meaning (`head`), how its content is delimited (`framing`, `chunked`,
+//! `body`), the fields that stop here (`hop_by_hop`), the handshake of a tunnel (`handshake`), the heads that we write
+//! ourselves (`render`, `reply`), how a route changes them (`edit`), and the parts of a refused head that may be logged
+//! (`glimpse`).
 
 mod line_feeds;
 pub mod scan;

@@ -23,16 +23,16 @@ pub struct Forwarding<'a> {
     pub client: &'a [u8],
     /// Scheme the client spoke to us.
     pub proto: &'static [u8],
-    /// The client's certificate, in the words of X-Forwarded-Client-Cert; empty where TLS showed none, and then what the
-    /// client claims of one goes. `None` where there is no TLS that could tell.
+    /// The client's certificate, in the words of X-Forwarded-Client-Cert; empty where the client showed none on TLS, and then
+    /// the client's own field of that name is removed. `None` where there is no TLS that could tell.
     pub client_cert: Option<&'a str>,
-    /// X-Request-Id, instead of what the client sent if that is not to go on.
+    /// X-Request-Id, in place of the client's if that is not to go on.
     pub request_id: &'a [u8],
     /// The client's X-Request-Id goes on, where it is one.
     pub keeps_id: bool,
     /// Whether a trace of our own is told, behind this head; and then, whether the client's `tracestate` belongs to it.
     pub traced: Option<bool>,
-    /// Keep what the client claims in X-Forwarded-*, adding ourselves; otherwise its claims are replaced.
+    /// Keep the client's X-Forwarded-* fields, adding ourselves; otherwise they are replaced.
     pub trust: bool,
     /// Where we say that we passed it on: the version in which it came.
     pub via: Option<&'static str>,
@@ -49,7 +49,7 @@ pub struct RenderedHead {
     pub host_line: Range<usize>,
     /// Where the host itself stands.
     pub host: Range<usize>,
-    /// End of what every wire shares.
+    /// End of the part that every wire shares.
     pub common_end: usize,
 }
 
@@ -298,7 +298,7 @@ pub fn interim(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends what a persistence has to say in a head.
+/// Appends the `Connection` field of a persistence.
 pub fn persist(out: &mut Vec<u8>, persistence: Persistence) {
     match persistence {
         Persistence::Keep => {}

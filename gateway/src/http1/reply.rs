@@ -15,11 +15,11 @@ pub struct Manner<'a> {
     pub date: &'a [u8],
 }
 
-/// Renders a short, plain answer that says what was wrong.
+/// Renders a short, plain answer that tells the fault.
 pub fn fault(out: &mut Vec<u8>, status: u16, detail: &str, manner: &Manner<'_>) {
     let text = if detail.is_empty() { reason(status) } else { detail };
     begin(out, status, manner);
-    // RFC 9110 §15.5.6: a 405 says what is allowed; an OPTIONS that ends here is answered 200.
+    // RFC 9110 §15.5.6: a 405 lists the allowed methods; an OPTIONS that ends here is answered 200.
     if matches!(status, 200 | 405) {
         out.extend_from_slice(b"Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n");
     }
@@ -30,7 +30,7 @@ pub fn fault(out: &mut Vec<u8>, status: u16, detail: &str, manner: &Manner<'_>) 
     content(out, status, "text/plain; charset=utf-8", &[text.as_bytes(), b"\n"], manner);
 }
 
-/// Renders what a gRPC call is told instead of an answer of `status`: a head that nothing follows.
+/// Renders the answer to a gRPC call in place of one of `status`: a head that nothing follows.
 pub fn call(out: &mut Vec<u8>, status: u16, detail: &str, manner: &Manner<'_>) {
     begin(out, 200, manner);
     let grpc = Status::of_http(status).number();
@@ -139,7 +139,7 @@ mod tests {
 
     const MANNER: Manner<'static> = Manner { to_head: false, persistence: Persistence::Close, date: b"now" };
 
-    /// What `write` makes, behind its first lines, which are the same for all.
+    /// The part that `write` makes behind its first lines, which are the same for all.
     fn behind(status: &str, write: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();
         write(&mut out);

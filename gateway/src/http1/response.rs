@@ -1,5 +1,5 @@
-//! One response read from the bytes of a connection, in whatever pieces they come: interim heads, the final head, content,
-//! the end. Pure: bytes in, facts out; the room with the socket asks for more where more is needed.
+//! A response read from the bytes of a connection, in pieces of any size: interim heads, the final head, content, the end.
+//! Pure: bytes in, facts out; the room with the socket asks for more where more is needed.
 
 use super::body::Incoming;
 use super::framing::Framing;
@@ -22,7 +22,7 @@ impl From<&config::Limits> for HeadLimits {
     }
 }
 
-/// Why what came is no response that can be believed. Nothing behind it on the connection means anything.
+/// Why the bytes are no response that can be believed. Later bytes on the connection mean nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     BareLf,
@@ -56,7 +56,7 @@ pub enum Step<T> {
     More,
     /// A 1xx head of so many bytes; another head follows.
     Interim { used: usize, told: T },
-    /// The final head of so many bytes, and what follows it.
+    /// The final head of so many bytes, and the message behind it.
     Head { used: usize, told: T, message: Message },
 }
 
@@ -134,7 +134,7 @@ pub struct Message {
     pub incoming: Incoming,
     /// The server leaves the connection open behind it.
     pub keeps: bool,
-    /// It declares content that it must not have, which some servers send all the same.
+    /// The head declares content that the message must not have, which some servers send all the same.
     pub withholds: bool,
 }
 

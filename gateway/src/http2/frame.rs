@@ -124,7 +124,7 @@ pub enum Code {
     EnhanceYourCalm,
     InadequateSecurity,
     Http11Required,
-    /// Means what INTERNAL_ERROR means (RFC 9113 §7).
+    /// Treated as INTERNAL_ERROR (RFC 9113 §7).
     Unknown(u32),
 }
 

@@ -10,7 +10,7 @@ pub const RESETS_MAX: i64 = 100;
 /// Requests answered for each further reset: clients that cancel one in five have their reasons.
 pub const ANSWERED_PER_RESET: u32 = 4;
 
-/// Answers to PING and SETTINGS that wait in `out` (CVE-2019-9512, -9515): a peer that reads none of what we write gets no more.
+/// Answers to PING and SETTINGS that wait in `out` (CVE-2019-9512, -9515): a peer that does not read our bytes gets no more.
 pub const ANSWERS_UNSENT_MAX: u32 = 16;
 
 /// SETTINGS within [`SETTINGS_PERIOD_MS`]; each may touch every stream's window.
@@ -20,8 +20,8 @@ pub const SETTINGS_PERIOD_MS: i64 = 10_000;
 /// Frames of one block of fields (CVE-2024-27316); eight of them hold eight times the largest usual head.
 pub const BLOCK_FRAMES_MAX: u32 = 8;
 
-/// Bytes of frames that ask for nothing: PRIORITY, extensions, acknowledgements, empty DATA, frames of streams that are over
-/// (blocks of fields by what they mean), increments of windows. Requests and content that is sent refill it, and time does.
+/// Bytes of idle frames: PRIORITY, extensions, acknowledgements, empty DATA, frames of streams that are over (blocks of fields
+/// by their decoded size), increments of windows. Requests and content that is sent refill it, and time does.
 pub const IDLE_BYTES_MAX: i64 = 64 * 1024;
 pub const IDLE_BYTES_PER_SECOND: i64 = 4 * 1024;
 
@@ -39,7 +39,7 @@ pub const DATA_FRAME_COST: u64 = 32;
 /// Interim responses before a final one.
 pub use crate::limits::INTERIM_RESPONSES_MAX;
 
-/// Bounds that an operator sets, or that follow from what one sets.
+/// Bounds that an operator sets, or that follow from the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Streams at once. Of the peer (server): more are refused, and may be sent again. Of our own (client): a caller waits.
@@ -61,7 +61,7 @@ pub struct Limits {
     pub queued_bytes_max: usize,
     /// Preface and SETTINGS, and each block of fields, from the first byte to the last.
     pub head_ms_max: u64,
-    /// A stream whose peer takes nothing of what is queued (a zero window keeps what it asked for in memory).
+    /// A stream whose peer takes none of the queued bytes (a zero window keeps answers in memory).
     pub write_ms_max: u64,
     /// Bytes that earn such a stream a second beyond that, from when something began to wait for its peer; 0 asks for none.
     pub bytes_per_second_min: u64,
@@ -251,7 +251,7 @@ impl Guard {
         self.idle_frame(cost, now_ms)
     }
 
-    /// A stream was reset by the peer, or by us for what the peer did.
+    /// Counts a stream that was reset by the peer, or by us for the peer's fault.
     pub fn reset(&mut self) -> Result<(), Flood> {
         self.resets_left -= 1;
         if self.resets_left < 0 { Err(Flood::Resets) } else { Ok(()) }
@@ -313,7 +313,7 @@ mod tests {
         let mut guard = Guard::new(&Limits::default(), 1 << 20, 0);
         (0..10_000).for_each(|_| guard.answered());
         assert_eq!((0..).take_while(|_| guard.reset().is_ok()).count() as i64, RESETS_MAX);
-        // One in five cancelled goes on for ever.
+        // A cancellation of one in five is allowed for ever.
         let mut guard = Guard::new(&Limits::default(), 1 << 20, 0);
         for _ in 0..10_000 {
             (0..4).for_each(|_| guard.answered());

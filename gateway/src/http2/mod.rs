@@ -3,8 +3,8 @@
 //! In reading order: frames (`frame`), fields in blocks (`hpack`), fields and the inner form of a message (`fields`), windows
 //! (`flow`), the cost that a peer may cause (`guard`), and the connection that is all of it together (`session`).
 //!
-//! The inner form of every message is a rendered HTTP/1.1 head: what an HTTP/2 client said passes `http1::head` like everything
-//! else, and edits, copies, redaction and comparison know one form. This room knows nothing of routes, mirrors and tasks.
+//! The inner form of every message is a rendered HTTP/1.1 head: an HTTP/2 client's request passes `http1::head` like any other,
+//! and edits, copies, redaction and comparison know one form. This room knows nothing of routes, mirrors and tasks.
 //!
 //! # How a session is driven
 //!
@@ -15,8 +15,8 @@
 //!   [`next_event`](session::Session::next_event) before it reads again. Content is named by its place in the block, so the
 //!   block can be shared with the stream's task as it is (`Buffers::share`) or copied where it is small.
 //! * **Writer**: whenever no write is in flight and [`has_output`](session::Session::has_output), it calls
-//!   [`take`](session::Session::take) with an empty buffer and writes what it gets, whole. What streams queue meanwhile is the
-//!   next write. Content enters `out` only here: one DATA frame of each stream in turn, up to
+//!   [`take`](session::Session::take) with an empty buffer and writes the result, whole. Frames that streams queue meanwhile
+//!   are the next write. Content enters `out` only here: one DATA frame of each stream in turn, up to
 //!   [`OUT_BYTES_MAX`](session::OUT_BYTES_MAX), so that a write is never older than the windows that allowed it.
 //! * **Timer**: every 100 ms [`tick`](session::Session::tick), which keeps the limits that are durations.
 //! * After any of these, and after [`release`](session::Session::release) and [`drain`](session::Session::drain), there may be
@@ -36,8 +36,8 @@
 //! In the role of a client: [`open`](session::Session::open) while [`streams_free`](session::Session::streams_free), then the
 //! same. A stream reset as [`Unprocessed`](session::Why::Unprocessed) or with `REFUSED_STREAM` was not looked at.
 //!
-//! How content ends is told beside the head: [`Content::UntilEnd`](fields::Content::UntilEnd) promises nothing, and whoever
-//! carries it to HTTP/1.1 chooses chunked framing at its first byte ([`fields::say_chunked`]) or none at its end.
+//! The end of content is told beside the head: [`Content::UntilEnd`](fields::Content::UntilEnd) promises nothing, and the room
+//! that carries it to HTTP/1.1 chooses chunked framing at its first byte ([`fields::say_chunked`]) or none at its end.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]

@@ -90,7 +90,7 @@ impl Cover {
         }
     }
 
-    /// As [`Wire::readable`]; true also of what came and was not taken.
+    /// As [`Wire::readable`]; true also of bytes that came and were not taken.
     pub(super) async fn readable(&self, wire: &Wire) -> io::Result<()> {
         if self.session.borrow_mut().is_quiet() { wire.readable().await } else { Ok(()) }
     }
@@ -129,9 +129,9 @@ impl Cover {
         false
     }
 
-    /// Writes as much of `buf[at..to]` as is taken at once: `Ok(None)` where that is less than one byte of it, and `Ok(Some(0))`
-    /// where the wire takes nothing. The count is in proportion to what the wire took, and has the last byte only with
-    /// the last of its record, so that the pace of a peer can be measured by it.
+    /// Writes as much of `buf[at..to]` as is taken at once: `Ok(None)` where that is less than one byte of it, and
+    /// `Ok(Some(0))` where the wire takes nothing. The count is in proportion to the bytes that the wire took, and has the last
+    /// byte only with the last of its record, so that the pace of a peer can be measured by it.
     pub(super) async fn write<B: IoBuf>(
         &self,
         wire: &Wire,
@@ -169,7 +169,7 @@ impl Cover {
         Ok(most.min(gather.len() - from))
     }
 
-    /// Sends some of what is sealed: whether that was the last of it. `WriteZero` where the wire takes nothing.
+    /// Sends some of the sealed bytes: whether that was the last of them. `WriteZero` where the wire takes nothing.
     pub(super) async fn push(&self, wire: &Wire) -> io::Result<bool> {
         match self.send_some(wire).await? {
             0 => Err(io::ErrorKind::WriteZero.into()),
@@ -234,7 +234,8 @@ impl Cover {
         let sent = *result.as_ref().unwrap_or(&0);
         if from + sent == to {
             out.clear();
-            // A burst's buffer is not kept: most connections never see another. Shrunk, what was sent would be copied once more.
+            // A burst's buffer is not kept: most connections never see another. Shrinking it would copy the sent bytes once
+            // more.
             if out.capacity() > BLOCK_BYTES / 4 {
                 out = Vec::new();
             }

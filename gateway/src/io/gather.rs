@@ -24,7 +24,7 @@ pub struct Gather {
 const PARTS_MAX: usize = 1024;
 
 impl Gather {
-    /// Starts with `own` as the buffer for what is copied.
+    /// Starts with `own` as the buffer for copied bytes.
     pub fn new(own: Vec<u8>) -> Self {
         Self { own, ..Self::default() }
     }

@@ -18,7 +18,7 @@ use crate::tls::Callee;
 use crate::tls::fault::Fault;
 use crate::tls::session::{Facts, Session};
 
-/// Whose handshake it is; the first of these goes first.
+/// The kind of handshake; the first of these goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Turn {
     Primary,
@@ -35,7 +35,7 @@ pub(super) struct Turnstile {
     waiting: RefCell<BTreeMap<(Turn, u64), Option<Waker>>>,
 }
 
-/// One that was let through; the next one is when this is dropped.
+/// A handshake that was let through; the next one is when this is dropped.
 #[derive(Debug)]
 struct Permit(Rc<Turnstile>);
 
@@ -110,7 +110,7 @@ impl NotCalled {
         }
     }
 
-    /// It took too long.
+    /// Whether it took too long.
     pub fn is_late(&self) -> bool {
         match self {
             Self::Wire(error) => error.kind() == io::ErrorKind::TimedOut,
@@ -205,7 +205,8 @@ impl Stream {
             }
             if session.is_next_dear() {
                 let permit = sweeper.turnstile.take(whose).await;
-                // Nothing was pending meanwhile that a deadline could have ended: no signature for a client that is given up.
+                // No operation was pending meanwhile that a deadline could have ended: no signature for a client that is given
+                // up.
                 if sweeper.now_ms() > end_ms || self.r.0.deadlines.is_expired() {
                     return Err(Fault::Timeout);
                 }

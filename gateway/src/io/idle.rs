@@ -11,7 +11,7 @@ use crate::time::Millis;
 pub enum Idle {
     /// So many bytes were appended; 0 is the peer's end.
     Read(usize),
-    /// Nothing came for a while.
+    /// No byte came for a while.
     Parked,
 }
 

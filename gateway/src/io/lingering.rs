@@ -7,8 +7,8 @@ use crate::limits::{BLOCK_BYTES, HEAD_BUFFER_BYTES, LINGER_MS};
 use crate::time::Millis;
 
 impl ReadHalf {
-    /// Reads and forgets what still comes while the last words are written: closing with unread bytes would reset the
-    /// connection, and those words with it. Ends with the peer, in any case in time; `block` comes back.
+    /// Reads and forgets the peer's bytes while the last response is written: closing with unread bytes would reset the
+    /// connection, and lose that response. Ends with the peer, in any case in time; `block` comes back.
     pub async fn linger(&mut self, mut block: Vec<u8>, now_ms: u64, is_written: &Cell<bool>) -> Vec<u8> {
         self.give_up_at(now_ms + LINGER_MS);
         let mut left = BLOCK_BYTES;

@@ -17,7 +17,7 @@ use crate::limits::{ACCEPTS_PER_TURN, LISTEN_QUEUE_MAX};
 /// The process that goes on listening at a socket when this one ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    /// None: it was opened for this process, or by the one it followed.
+    /// No other owner: the socket was opened for this process, or by the one it followed.
     Us,
     /// A service manager, which lends it to one process after another.
     ServiceManager,
@@ -25,7 +25,7 @@ pub enum Owner {
 
 /// A listening socket, which another process may share.
 ///
-/// It waits for readiness and then takes without waiting. An accept left with the kernel would be cheaper by a system
+/// The listener waits for readiness and then takes without waiting. An accept left with the kernel would be cheaper by a system
 /// call, but one that is given up has been woken for a connection that no other process is then woken for; and monoio 0.2.4
 /// leaks the socket of one that is dropped.
 pub struct Listener {
@@ -37,7 +37,7 @@ pub struct Listener {
     pub port: u16,
     owner: Owner,
     left: Cell<bool>,
-    /// It is to end, and so many connections of its queue may be taken before.
+    /// The listener is to end, and so many connections of its queue may be taken before.
     ending: Cell<Option<u32>>,
     /// Connections taken since it last waited.
     taken: Cell<u32>,

@@ -1,7 +1,7 @@
 //! A world without a kernel, for tests: connections in memory, a clock that jumps, tasks that run in an order drawn from a
 //! seed. Every read and write is cut where the dice say, so that one seed is one interleaving, and comes back.
 //!
-//! It stands behind the same face as the kernel does: `io` asks it wherever a wire is a simulated one.
+//! The world has the same interface as the kernel: `io` calls it wherever a wire is a simulated one.
 
 mod arm;
 
@@ -64,7 +64,7 @@ pub(crate) fn world() -> Option<Rc<World>> {
 }
 
 impl World {
-    /// Runs `main`, and whatever it spawns, until `main` ends.
+    /// Runs `main`, and the tasks that it spawns, until `main` ends.
     pub(crate) fn run<F: Future<Output = ()> + 'static>(seed: u64, main: impl FnOnce(Rc<Self>) -> F) {
         let world = Rc::new(Self {
             now_us: Cell::new(1),
@@ -101,7 +101,7 @@ impl World {
         drop(tasks);
     }
 
-    /// One task, drawn among those that can run; or, where none can, the clock's next event.
+    /// Runs a task, drawn among those that can run; or, where none can, the clock's next event.
     fn turn(&self) {
         let task = {
             let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
@@ -201,7 +201,7 @@ pub(crate) async fn within<F: Future>(world: &World, us: u64, future: F) -> Opti
     .await
 }
 
-/// One way of a connection.
+/// A direction of a connection.
 #[derive(Default)]
 struct Way {
     bytes: VecDeque<u8>,
@@ -228,8 +228,8 @@ struct Line {
     is_reset: bool,
 }
 
-/// One end of a connection in memory. Dropping it ends the connection as closing a socket does: with a reset where bytes
-/// are unread, or where that was asked for.
+/// An end of a connection in memory. Dropping it ends the connection as closing a socket does: with a reset where bytes are
+/// unread, or where that was asked for.
 pub(crate) struct End {
     line: Rc<RefCell<Line>>,
     /// Index of the way it writes to.
@@ -255,7 +255,7 @@ pub(crate) fn pair() -> (End, End) {
 }
 
 impl End {
-    /// Appends some of what is there to `buf`, at most `room`; `Ok(0)` is the end.
+    /// Appends some of the bytes that are there to `buf`, at most `room`; `Ok(0)` is the end.
     pub(crate) async fn read(&self, buf: &mut Vec<u8>, room: usize) -> io::Result<usize> {
         let world = world().ok_or(io::ErrorKind::NotConnected)?;
         let mut dawdles = world.below(4) == 0;
@@ -368,7 +368,7 @@ impl End {
         way.wake();
     }
 
-    /// As shutdown(2) with `SHUT_RD`: a pending read ends, what came before can still be read.
+    /// As shutdown(2) with `SHUT_RD`: a pending read ends, earlier bytes can still be read.
     pub(crate) fn shut(&self) {
         self.is_shut.set(true);
         self.line.borrow_mut().ways[1 - self.side].wake();

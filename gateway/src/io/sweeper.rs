@@ -1,8 +1,8 @@
 //! The worker's coarse clock, and the deadlines of its sockets: one sweep per tick looks at all of them.
 //!
 //! monoio 0.2.4 loses data when a pending read is dropped, so no operation is cancelled on a connection that lives on: a
-//! deadline that passes shuts the socket down, and the pending operation completes by itself. No timer is armed per
-//! operation. Knows when a socket is late, and nothing of what a socket is made of.
+//! deadline that passes shuts the socket down, and the pending operation completes by itself. No timer is armed per operation.
+//! The sweeper knows when a socket is late, and not what it is made of.
 
 use std::cell::{Cell, RefCell};
 use std::net::Shutdown;
@@ -71,7 +71,8 @@ impl Sweeper {
         self.sockets.borrow().len()
     }
 
-    /// One tick: reads the clock, parks idle reads whose time has come, and shuts down every socket whose deadline has passed.
+    /// Makes a tick: reads the clock, parks idle reads whose time has come, and shuts down every socket whose deadline has
+    /// passed.
     pub fn sweep(&self) {
         let now = self.now_us() / 1000;
         self.now_ms.set(now);
@@ -98,7 +99,7 @@ impl Sweeper {
         }
     }
 
-    /// Ends whatever the sockets of a group are doing, with the next tick.
+    /// Ends all operations of a group's sockets, with the next tick.
     pub fn end_group(&self, group: u32) {
         for (_, socket) in &*self.sockets.borrow() {
             let Some(socket) = socket.upgrade() else { continue };
@@ -127,7 +128,7 @@ impl Sweeper {
 pub(super) struct Deadlines {
     read: Cell<u64>,
     write: Cell<u64>,
-    /// Ends whatever is pending, whatever progress there was.
+    /// Ends all pending operations, whatever progress there was.
     end: Cell<u64>,
     /// When an idle read gives its buffer back.
     park: Cell<u64>,

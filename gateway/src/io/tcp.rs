@@ -44,7 +44,7 @@ impl Tcp {
         Ok(Self::new(stream))
     }
 
-    /// A stream socket of this machine: every later operation is the same, whatever its family.
+    /// Connects to a Unix socket: every later operation is the same, whatever the family.
     pub(super) async fn connect_unix(path: &str) -> io::Result<Self> {
         let stream = UnixStream::connect(path).await?;
         // SAFETY: the descriptor is an open stream socket, given up by its only owner.
@@ -94,7 +94,7 @@ impl Tcp {
         self.fair(self.stream().writev(gather)).await
     }
 
-    /// One non-blocking system call.
+    /// A non-blocking system call.
     pub(super) fn is_silent(&self) -> bool {
         let mut byte = 0u8;
         // SAFETY: the buffer is one valid byte and outlives the call.
@@ -132,13 +132,13 @@ impl Tcp {
         set_option(self.fd, (libc::SOL_SOCKET, libc::SO_LINGER), &linger);
     }
 
-    /// The kernel takes twice as much, for what it needs beside the bytes themselves.
+    /// The kernel doubles the value, for its overhead.
     pub(super) fn limit_unread(&self, bytes: usize) {
         let half = libc::c_int::try_from(bytes / 2).unwrap_or(libc::c_int::MAX);
         set_option(self.fd, (libc::SOL_SOCKET, libc::SO_RCVBUF), &half);
     }
 
-    /// Sends the acknowledgement that the kernel holds back: a peer may wait for it with what else it has to say (Nagle).
+    /// Sends the acknowledgement that the kernel holds back: a peer may wait for it before it sends more (Nagle).
     pub(super) fn acknowledge(&self) {
         let on: libc::c_int = 1;
         set_option(self.fd, (libc::IPPROTO_TCP, libc::TCP_QUICKACK), &on);

@@ -38,7 +38,7 @@ pub async fn turn() {
     let reader = ALWAYS_READY
         .with(|cell| cell.get_or_init(always_ready).as_ref().map(|ready| Rc::clone(&ready.reader)));
     match reader {
-        // Whatever its result, it came back from the kernel.
+        // Whatever its result, the read came back from the kernel.
         Some(reader) => drop(reader.readable(false).await),
         None => sleep_ms(1).await,
     }

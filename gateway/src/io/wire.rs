@@ -78,7 +78,8 @@ impl Wire {
         on!(self, arm => arm.write_gathered(gather).await)
     }
 
-    /// Appends what is there without waiting, some kilobytes at most; `WouldBlock` where nothing is. Not beside a pending read.
+    /// Appends bytes that are there without waiting, some kilobytes at most; `WouldBlock` where there are none. Not beside a
+    /// pending read.
     pub(super) fn read_now(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
         on!(self, arm => arm.read_now(buf))
     }
@@ -99,12 +100,12 @@ impl Wire {
         on!(self, arm => arm.shut(how));
     }
 
-    /// Bounds what is kept for us of what the peer sends and is not read, about.
+    /// Bounds the peer's unread bytes that are kept for us, about.
     pub(super) fn limit_unread(&self, bytes: usize) {
         on!(self, arm => arm.limit_unread(bytes));
     }
 
-    /// Lets a peer that waits for an acknowledgement say what it has to say.
+    /// Lets a peer go on that waits for an acknowledgement.
     pub(super) fn acknowledge(&self) {
         on!(self, arm => arm.acknowledge());
     }

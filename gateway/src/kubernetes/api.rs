@@ -1,6 +1,6 @@
 //! Requests to an API server: one answer, a list in pages, the lines of a watch. Objects are JSON throughout.
 //!
-//! It knows credentials and bounds, and no kind of object.
+//! The room knows credentials and bounds, and no kind of object.
 
 use std::time::Duration;
 
@@ -23,18 +23,18 @@ const EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// All pages of a list together: beyond, it has failed. A cluster of ten thousand routes takes a tenth of it.
 const LIST_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// Pages of a list: as many as a hundred thousand objects take. Whoever always has one more is not believed.
+/// Pages of a list: as many as a hundred thousand objects take. A list that never ends fails.
 const PAGES_MAX: usize = 200;
 
 /// Objects in one page of a list.
 const PAGE: usize = 500;
 
-/// Why an answer is none.
+/// Why a request has no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// The API server's own word.
+    /// The API server answered with an error status.
     Status { code: u16, message: String, retry_after: Option<Duration> },
-    /// There is no whole answer.
+    /// No whole answer came, or none that can be read.
     Lost(String),
 }
 
@@ -77,7 +77,7 @@ impl Api {
     /// By `KUBECONFIG` or `~/.kube/config`, else by a Pod's service account.
     pub(super) async fn infer() -> Result<Self, String> {
         let mut config = kube::Config::infer().await.map_err(|error| error.to_string())?;
-        // Whoever asks has pauses of its own, and counts what was refused.
+        // The callers have pauses of their own, and count the errors.
         config.default_retry = false;
         let client = kube::Client::try_from(config).map_err(|error| error.to_string())?;
         Ok(Self { client })
@@ -109,8 +109,8 @@ impl Api {
         self.ask(request(Method::DELETE, path, "application/json", None)?).await
     }
 
-    /// All objects at `path`, page by page; what is not kept of one is not held until the last page. Where a page comes too late,
-    /// and what it would go on from is forgotten, all of them at once.
+    /// All objects at `path`, page by page; `kept` strips each object as its page arrives, so that the whole list is never in
+    /// memory. Where the continue token has expired (410), one request asks for all objects at once.
     pub(super) async fn list(
         &self,
         path: &str,
@@ -157,7 +157,7 @@ impl Api {
         Err(Trouble::Lost(format!("the list has more than {PAGES_MAX} pages")))
     }
 
-    /// What happens at `path` after `version`.
+    /// Opens a watch: the changes at `path` after the resource version `version`.
     pub(super) async fn watch(
         &self,
         path: &str,
@@ -240,7 +240,7 @@ fn request(
     request.body(body).map_err(Trouble::lost)
 }
 
-/// What stands before one more part of a query.
+/// The separator before one more parameter of a query.
 fn separator(path: &str) -> char {
     if path.contains('?') { '&' } else { '?' }
 }
@@ -250,7 +250,7 @@ fn escaped(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
-/// What a watch tells, event by event.
+/// The events of a watch, one by one.
 pub(super) struct Events {
     body: Body,
     held: Vec<u8>,

@@ -1,4 +1,5 @@
-//! Who is believed of backends: BackendTLSPolicies, and the ConfigMaps and Secrets with the authorities that they name. Pure.
+//! The authorities that backends' certificates are verified with: BackendTLSPolicies, and the ConfigMaps and Secrets that they
+//! name. Pure.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -14,17 +15,17 @@ use super::objects::{list, text};
 use super::store::{Key, Store};
 use crate::tls::pem;
 
-/// What is wrong with a reference to an authority: reason and message, as the Gateway API says them.
+/// The fault of a reference to an authority: reason and message, as the Gateway API names them.
 pub(super) type Fault = (&'static str, String);
 
-/// What the policies of these namespaces refer to, and may.
+/// ConfigMaps and Secrets that the policies of these namespaces refer to, and may refer to.
 pub(super) fn wanted(store: &Store) -> BTreeSet<(Kind, Key)> {
     let all = store.all(Kind::BackendTlsPolicy);
     all.flat_map(|(key, policy)| references(policy).iter().filter_map(|one| named(&key.0, one).ok()))
         .collect()
 }
 
-/// What is wrong with the references of a policy, each by itself.
+/// The fault of each reference of a policy; `None` for a good one.
 pub(super) fn faults(store: &Store, key: &Key, policy: &Value) -> Vec<Option<Fault>> {
     references(policy).iter().map(|one| checked(store, &key.0, one).err()).collect()
 }
@@ -53,7 +54,7 @@ pub(super) fn named(namespace: &str, one: &Value) -> Result<(Kind, Key), Fault> 
             return Err(("InvalidKind", message));
         }
     };
-    // It becomes a part of a request.
+    // The name becomes a part of a request's path.
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
     if !matches!(group, "" | "core") || name.is_empty() || !name.chars().all(fits) {
         return Err(("InvalidKind", format!("{group:?} {name:?} names no ConfigMap or Secret")));

@@ -1,5 +1,5 @@
-//! What a Gateway says of its clients' certificates (`tls.frontend`): which authorities it believes at a port, and what is wrong with
-//! how it names them. Pure.
+//! A Gateway's `tls.frontend`: the authorities that verify clients' certificates at each port, and the faults of the references
+//! to them. Pure.
 
 use std::collections::BTreeSet;
 
@@ -17,12 +17,12 @@ use super::store::{Key, Store};
 pub(super) struct Believed {
     /// References that are good.
     pub(super) good: Vec<Value>,
-    /// What is wrong with the first that is not.
+    /// The fault of the first bad reference.
     pub(super) fault: Option<Fault>,
 }
 
 impl Believed {
-    /// Whether clients can come in: where none of several is good nobody's certificate can be checked.
+    /// Whether clients can be let in: without a good reference no certificate can be verified.
     pub(super) fn lets_in(&self) -> bool {
         !self.good.is_empty()
     }
@@ -42,7 +42,7 @@ pub(super) fn believed(store: &Store, key: &Key, gateway: &Value, listener: &Val
     Some(Believed { good, fault })
 }
 
-/// What is asked of clients at `port` here, by this listener of a Gateway, with these authorities.
+/// The entry of `perPort` for `port`: this listener's validation, with these authorities only.
 pub(super) fn at_port(gateway: &Value, listener: &Value, port: &Value, good: &[Value]) -> Value {
     let mut validation = validation(gateway, listener).cloned().unwrap_or_default();
     validation["caCertificateRefs"] = good.into();
@@ -72,7 +72,7 @@ pub(super) fn wanted(store: &Store, rules: &Rules) -> BTreeSet<(Kind, Key)> {
 
 const INVALID: &str = "InvalidCACertificateRef";
 
-/// What stands for a listener: what its port has, else the default.
+/// The validation that holds for a listener: its port's own, else the default.
 fn validation<'g>(gateway: &'g Value, listener: &Value) -> Option<&'g Value> {
     let frontend = gateway.pointer("/spec/tls/frontend").filter(|_| speaks_tls(listener))?;
     let own = list(frontend, "perPort").iter().find(|one| one["port"] == listener["port"]);

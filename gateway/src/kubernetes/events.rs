@@ -1,8 +1,8 @@
-//! What became of objects, as Events on them: whoever describes one reads it there. Istio's have no status that would be ours to
-//! write; the Gateway API's have one, and their Events say what it cannot.
+//! The outcomes of objects as Events on them, where `kubectl describe` shows them. The status of Istio's objects is not ours to
+//! write; the Gateway API's objects have a status, and their Events add the problems that it has no condition for.
 //!
-//! Written by the Lease's holder alone, each once for a generation: an Event's name follows from what it says, so that one which
-//! was written, by whichever replica, is not written again.
+//! The holder of the Lease alone writes Events, each once for a generation: an Event's name follows from its content, so that
+//! no replica writes an Event a second time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher as _;
@@ -25,7 +25,7 @@ use super::translation::Outcome;
 /// Between two Events.
 const WRITE_EVERY: Duration = Duration::from_millis(200);
 
-/// Between two Events of one object; what it says in between is not told.
+/// Between two Events of one object with one reason; changes in between are not told.
 const SAME_EVERY: Duration = Duration::from_secs(10);
 
 /// After trouble with one.
@@ -34,10 +34,10 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// Bytes of a message; the API server refuses longer ones.
 const MESSAGE_MAX: usize = 1024;
 
-/// Who says it.
+/// The reporting component of the Events.
 const COMPONENT: &str = "umbra";
 
-/// What is to be said of one object.
+/// One Event to write.
 #[derive(Debug, Clone, PartialEq)]
 struct Event {
     kind: Kind,
@@ -49,7 +49,7 @@ struct Event {
     message: String,
 }
 
-/// What was said of each object and for which reason, by the Event's name, and when.
+/// The last Event of each object and reason: its name, and when it was written.
 type Recorded = BTreeMap<(Kind, Key, &'static str), (String, Instant)>;
 
 /// Writes for the rest of the process's life.
@@ -88,7 +88,7 @@ pub(super) async fn write(api: Api, cluster: Cluster) {
             let path = format!("/api/v1/namespaces/{namespace}/events");
             match api.create(&path, &written(&event, object, SystemTime::now())).await {
                 Ok(_) => {}
-                // Another has said it, or this process before it was another.
+                // The Event exists: another replica has written it, or this process before its restart.
                 Err(Trouble::Status { code: 409, .. }) => {}
                 Err(trouble) => {
                     cluster.unsaid(&event, &trouble);
@@ -98,9 +98,9 @@ pub(super) async fn write(api: Api, cluster: Cluster) {
                     };
                     again = Some(asked.unwrap_or(PAUSE).clamp(WRITE_EVERY, PAUSE));
                     match trouble.code() {
-                        // What is wrong with this one alone holds up no other.
+                        // The API server refuses this Event alone: the others go on.
                         Some(400 | 404 | 422) => {}
-                        // Nothing can be made in a namespace that ends, or that has its share; in others it can.
+                        // The namespace is being deleted, or its quota is full: other namespaces may still take Events.
                         Some(403) => {
                             closed.insert(namespace);
                             tokio::time::sleep(WRITE_EVERY).await;
@@ -117,7 +117,7 @@ pub(super) async fn write(api: Api, cluster: Cluster) {
 }
 
 impl Cluster {
-    /// Everything that there is to say of what is served.
+    /// Every Event that the configuration in force asks for.
     fn events(&self) -> (Store, Vec<Event>) {
         let (store, served) = {
             let state = self.lock();
@@ -138,7 +138,7 @@ impl Cluster {
     }
 }
 
-/// What is to be said of this one; nothing of what is as its author would have it and says so itself.
+/// The Events for one outcome; none for an accepted object of the Gateway API, whose status already says so.
 fn events(outcome: &Outcome) -> Vec<Event> {
     let is_istios = match outcome.kind {
         Kind::VirtualService | Kind::DestinationRule | Kind::ServiceEntry | Kind::IstioGateway => true,
@@ -262,7 +262,7 @@ mod tests {
         assert_ne!(applied[0].name, events(&anew)[0].name);
         let refused = of(Kind::HttpRoute, rejected(&["no".to_owned()]), 1);
         assert_eq!((refused[0].reason, refused[0].message.as_str()), ("Rejected", "rejected: no"));
-        // What the status says is not said again.
+        // A status that says it already needs no Event.
         assert_eq!(of(Kind::HttpRoute, State::Accepted, 1), []);
         assert_eq!(of(Kind::Service, rejected(&["no".to_owned()]), 1), []);
         let warnings = vec![Problem { message: "is ignored".to_owned(), ..Problem::default() }];

@@ -1,7 +1,7 @@
 //! Following one kind of object: listed, then watched from there; listed again where the watch cannot go on.
 //!
-//! Each kind has its own task and its own pauses: trouble with one holds up no other. Until a list is whole nothing of it
-//! counts, and without an API server what was heard last stays.
+//! Each kind has its own task and its own pauses: trouble with one holds up no other. A list counts only when it is whole.
+//! Without an API server the objects that were read last stay.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -60,14 +60,14 @@ fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(0.5 + thousandths as f64 / 1000.0)
 }
 
-/// A watch that fails so often in a row is not to be had: what it would have told is listed, again and again if need be.
+/// After so many failed watches in a row the kind is listed anew, and after each further failure again, until a watch holds.
 const FAILURES_MAX: u32 = 4;
 
 /// How a watch ends.
 enum End {
-    /// It goes on from where it is.
+    /// The API server closed the watch: the next one continues from the same version.
     Again,
-    /// What it would go on from is forgotten.
+    /// The API server has forgotten that version: the kind is listed anew.
     Gone,
     Trouble(Trouble),
 }
@@ -120,7 +120,7 @@ pub(super) async fn follow(api: Api, cluster: Cluster, kind: Kind, scope: Option
                 End::Again if began.elapsed() > SHORT => {
                     failures = 0;
                     pauses.reset();
-                    // There may be room by now for what was not taken.
+                    // A new list may find room for objects that were not taken.
                     if cluster.is_full(kind) {
                         break;
                     }
@@ -181,7 +181,7 @@ async fn list(
     Err(absent.unwrap_or_else(|| Trouble::Lost("no version of it is known".to_owned())))
 }
 
-/// Members of a list do not say what they are.
+/// Adds `apiVersion` and `kind`, which members of a list lack.
 fn named(kind: Kind, version: &str, mut item: Value) -> Value {
     if let Some(object) = item.as_object_mut() {
         object.insert("apiVersion".to_owned(), kind.api_version(version).into());
@@ -190,7 +190,7 @@ fn named(kind: Kind, version: &str, mut item: Value) -> Value {
     item
 }
 
-/// One watch, until it ends. `from` follows what was seen.
+/// One watch, until it ends. `from` is the version of the last event.
 async fn watch(
     api: &Api,
     cluster: &Cluster,
@@ -235,7 +235,7 @@ async fn each(
             "ADDED" | "MODIFIED" => cluster.changed(kind, scope, named(kind, version, object), false),
             "DELETED" => cluster.changed(kind, scope, named(kind, version, object), true),
             "BOOKMARK" => cluster.heard(kind),
-            // Whatever it is, a list is the way out.
+            // Whatever the error is, a new list is the way out.
             "ERROR" => {
                 let code =
                     object.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());

@@ -1,5 +1,5 @@
-//! A Service for each Gateway of ours, so that two of them may have the same port: what each should be, and at which ports of ours
-//! its listeners are. The Services are the record: each replica reads in them where to listen. Pure.
+//! A Service for each Gateway of ours, so that two Gateways may have the same port: the Service that each should have, and the
+//! ports of ours behind it. The Services are the record: each replica reads in them where to listen. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher as _;
@@ -14,7 +14,7 @@ use super::objects::{self, list, text};
 use super::ours;
 use super::store::{Key, Store};
 
-/// What an operator says of the Services.
+/// The operator's options for these Services.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fronts {
     /// Labels of our own Pods.
@@ -25,7 +25,7 @@ pub struct Fronts {
     pub ports: (u16, u16),
 }
 
-/// Which controller made a Service.
+/// The label with the controller that made a Service.
 const CONTROLLER: &str = "umbra.dev/controller";
 /// Labels and annotations that it has of its Gateway's `infrastructure`.
 const COPIED: &str = "umbra.dev/copied";
@@ -33,7 +33,7 @@ const COPIED: &str = "umbra.dev/copied";
 /// The address that its Gateway asks for.
 const ADDRESS: &str = "umbra.dev/address";
 
-/// What is to be done, so that each Gateway has its Service.
+/// A write that gives each Gateway its Service.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Write {
     Create(Value),
@@ -141,8 +141,9 @@ pub(super) fn writes(store: &Store, rules: &Rules, home: &str, may_delete: bool)
     writes
 }
 
-/// A port for each that the Gateway's listeners name: those that it has, and for a new one the lowest that nobody has. `held`: those
-/// of Gateways before it. Two replicas that wrote at once may have given one port twice, which would mix the routes of both Gateways.
+/// A port for each port of the Gateway's listeners: the one that its Service has, and for a new one the lowest free port.
+/// `held`: ports of Gateways before this one. Two replicas that wrote at once may have given one port twice, which would mix
+/// the routes of both Gateways.
 fn wanted_ports(
     gateway: &Value,
     before: Option<&Value>,
@@ -160,7 +161,7 @@ fn wanted_ports(
         let own = own.filter(|own| own["targetPort"].as_u64().is_some());
         if let Some(own) = own.filter(|own| own["targetPort"].as_u64().is_some_and(|here| held.insert(here)))
         {
-            // With what the API server has added: another nodePort would be another address.
+            // The entry stays with the fields that the API server has added: another nodePort would be another address.
             ports.push(own.clone());
             continue;
         }
@@ -212,7 +213,7 @@ fn service(
     let selector: Map<String, Value> =
         fronts.selector.iter().map(|(label, value)| (label.clone(), value.clone().into())).collect();
     let mut metadata = json!({"name": name, "namespace": home, "labels": labels, "annotations": annotations});
-    // An owner is in the same namespace; what is in another goes when we see that its Gateway has gone.
+    // An owner must be in the same namespace; a Service elsewhere is deleted once its Gateway is seen to be gone.
     if let (true, Some(uid)) = (key.0 == home, gateway.pointer("/metadata/uid")) {
         metadata["ownerReferences"] = json!([{
             "apiVersion": gateway["apiVersion"], "kind": "Gateway", "name": key.1, "uid": uid,
@@ -226,10 +227,10 @@ fn service(
     json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
 }
 
-/// What asks a load balancer for an address; those that have a word of their own for it read an annotation.
+/// The field that asks a load balancer for an address; some load balancers read an annotation instead.
 const WISH: &str = "loadBalancerIP";
 
-/// The patch that makes of a Service what it should be; what others have added to it stays.
+/// The patch that turns a Service into the wanted one; fields that others have added stay.
 fn difference(before: &Value, wanted: &Value) -> Option<Value> {
     let mut patch = json!({"metadata": {}, "spec": {}});
     let copied = annotation(before, COPIED).unwrap_or_default();
@@ -320,7 +321,7 @@ mod tests {
         (namespace.to_owned(), "gw".to_owned())
     }
 
-    /// Does what is to be done; how many writes that took.
+    /// Applies the writes that are due; returns their number.
     fn done(store: &mut Store) -> usize {
         let writes = writes(store, &rules(), HOME, true);
         for write in &writes {
@@ -365,7 +366,7 @@ mod tests {
             super::of(store, &rules(), HOME, key).unwrap()["metadata"].get("ownerReferences").is_some()
         };
         assert_eq!((owned(&store, &one), owned(&store, &other)), (false, true));
-        // What it has it keeps; what another gives back is there to be had; beyond the range there is none.
+        // A Gateway keeps its ports; ports that another gives back are free; beyond the range there is none.
         gateway(&mut store, "a", &[81], json!({}));
         gateway(&mut store, HOME, &[80, 90, 91], json!({}));
         assert_eq!((done(&mut store), done(&mut store), done(&mut store)), (1, 1, 0));
@@ -388,7 +389,7 @@ mod tests {
         let one = gateway(&mut store, "a", &[80], json!({}));
         let other = gateway(&mut store, "b", &[80], json!({}));
         done(&mut store);
-        // Another replica, which did not know of the first yet, had given it the same.
+        // Another replica, which did not know of the first Gateway yet, had given the second the same port.
         let mut service = store.get(Kind::Service, HOME, &name("c", &other)).unwrap().as_ref().clone();
         service["spec"]["ports"][0]["targetPort"] = 20_000.into();
         service["spec"]["ports"][0]["nodePort"] = 31_000.into();
@@ -443,7 +444,7 @@ mod tests {
         assert_eq!(asks(&mut store, Some("192.0.2.2")), ((1, 0), Some("192.0.2.2".to_owned())));
         assert_eq!(asks(&mut store, None), ((1, 0), None));
         let service = store.get(Kind::Service, HOME, &name).unwrap();
-        // A Service of somebody else's that has the name is let alone, and serves nobody here.
+        // A foreign Service of that name is let alone, and has no port of ours.
         let mut foreign = service.as_ref().clone();
         foreign["metadata"]["annotations"][CONTROLLER] = "other".into();
         store.set(Kind::Service, None, foreign);

@@ -1,4 +1,4 @@
-//! Whether what is referred to in another namespace may be, by that one's ReferenceGrants. Pure.
+//! Whether a reference into another namespace is permitted by that namespace's ReferenceGrants. Pure.
 
 use super::kinds::Kind;
 use super::objects::{list, text};

@@ -1,4 +1,4 @@
-//! What is heard of a cluster is kept, and said to whom it is about: routes, endpoints, status.
+//! Changes of a cluster go into the store, and wake the tasks that they are about: routes, endpoints, status.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ impl Cluster {
         self.tell(&mut state, changes, false);
     }
 
-    /// Counts what is kept of a kind, and says where there is no room for more.
+    /// Counts the kept objects of a kind, and warns where there is no room for more.
     fn count(&self, state: &mut State, kind: Kind) {
         let Kept { objects, bytes, surplus } = state.store.kept(kind);
         self.0.counters.by_kind().kept.insert(kind.text(), [objects as u64, bytes as u64, surplus]);
@@ -81,7 +81,7 @@ impl Cluster {
         }
     }
 
-    /// What is in a scope is not watched any more.
+    /// Drops the objects of a scope that is no longer watched.
     pub(super) fn forget(&self, kind: Kind, scope: &str) {
         let mut state = self.lock();
         state.store.forget(kind, scope);
@@ -103,7 +103,7 @@ impl Cluster {
         let code = trouble.code().map(|code| code.to_string()).unwrap_or_default();
         *self.0.counters.by_kind().errors.entry((kind.text(), code)).or_default() += 1;
         let mut state = self.lock();
-        // What is in no namespace is told of once, whichever of them it is.
+        // Objects without a namespace share one warning, whatever their name.
         let scope = scope.filter(|scope| !scope.starts_with('/')).unwrap_or_default();
         if state.report.may_complain(kind, (scope, ""), trouble.code()) {
             tracing::warn!(

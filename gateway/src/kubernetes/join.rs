@@ -1,7 +1,7 @@
 //! Services, EndpointSlices and the labels of Pods → the addresses of a destination. Pure.
 //!
-//! An endpoint is used while it is ready. Where none is, those that end and still serve are: better than nobody. An endpoint
-//! without a Pod that is known belongs to no subset with labels.
+//! Ready endpoints are used. Where none is ready, endpoints that terminate and still serve are used: better than none. An
+//! endpoint whose Pod is not known belongs to no subset with labels.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -14,11 +14,11 @@ use super::store::Store;
 use crate::address::Address;
 use crate::discovery::Directory;
 
-/// What a controller tells the Pods of one template from those of the next by, in the order in which they are looked for.
+/// Labels by which controllers tell the Pods of one template from those of the next, in the order of preference.
 const VERSIONS: [&str; 3] = ["rollouts-pod-template-hash", "pod-template-hash", "controller-revision-hash"];
 
-/// Where each of these is, and of which version, where all Pods that serve it tell the same: while one replaces another it is of
-/// none.
+/// The addresses of each destination, and its version where all its Pods have the same one: while one version replaces another,
+/// a destination has none.
 pub(super) fn directory<'d>(
     store: &Store,
     wanted: impl Iterator<Item = &'d Destination>,
@@ -70,7 +70,7 @@ fn addresses<'s>(
     let nowhere = (Vec::new(), Pods::new());
     let Some((name, namespace)) = destination.in_cluster() else { return nowhere };
     let Some(service) = store.get(Kind::Service, namespace, name) else { return nowhere };
-    // It says no more than a name, whoever's that is (CVE-2021-25740).
+    // An ExternalName is a mere name, of any host (CVE-2021-25740).
     if text(service, "/spec/type") == "ExternalName" {
         return nowhere;
     }
@@ -122,7 +122,8 @@ fn port(service: &Value, wanted: Option<u64>) -> Option<Port<'_>> {
     Some(Port { name: text(chosen, "/name"), number: number(chosen)?.try_into().ok()? })
 }
 
-/// What the endpoints of a slice listen at for it. A port without a number stands for all.
+/// The port number at which the endpoints of a slice listen for this port of the Service. An entry without a number stands for
+/// all.
 fn number(slice: &Value, port: &Port<'_>) -> Option<u16> {
     let fits = |one: &&Value| text(one, "/name") == port.name && matches!(text(one, "/protocol"), "" | "TCP");
     let one = items(slice, "/ports").iter().find(fits)?;
@@ -281,7 +282,7 @@ mod tests {
         assert_eq!(versions(json!([a])).as_deref(), Some("one"));
         assert_eq!(versions(json!([b, a])), None, "one replaces the other");
         assert_eq!(versions(json!([c])).as_deref(), Some("six"));
-        // One that is not asked counts for nothing; one that is not known may be of any.
+        // A Pod that gets no requests does not count; a Pod that is not known may be of any version.
         assert_eq!(versions(json!([a, of("10.0.0.2", "b", false)])).as_deref(), Some("one"));
         assert_eq!(versions(json!([a, of("10.0.0.9", "x", true)])), None);
         assert_eq!(versions(json!([])), None);

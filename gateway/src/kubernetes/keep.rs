@@ -1,6 +1,7 @@
-//! What is kept of an object: not what nobody here reads, which may be most of it. Pure.
+//! The parts of an object that are kept: fields that nothing here reads are removed, which may be most of it. Pure.
 //!
-//! What is in a Secret is looked at when it comes, and kept without anything else that it has. It goes into no message.
+//! A Secret is examined when it comes, and kept with its certificates, keys and identity only. Its content goes into no
+//! message.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,24 +14,24 @@ use serde_json::{Value, json};
 use super::kinds::Kind;
 use crate::tls::{load, pem};
 
-/// The annotation that names a ConfigMap with what more there is to say of an object's mirrors.
+/// The annotation that names a ConfigMap with more settings for an object's mirrors.
 pub(super) const MIRROR_POLICY: &str = "umbra.dev/mirror-policy";
 
-/// Annotations of the Gateway API's definitions: which version of it is installed, and whether with what is experimental.
+/// Annotations of the Gateway API's definitions: the installed version, and the channel, `standard` or `experimental`.
 pub(super) const BUNDLE_VERSION: &str = "gateway.networking.k8s.io/bundle-version";
 pub(super) const CHANNEL: &str = "gateway.networking.k8s.io/channel";
 
 /// The annotation of a Service that we have made: its Gateway's namespace and name.
 pub(super) const GATEWAY: &str = "umbra.dev/gateway";
 
-/// Without what nobody here reads: it may be most of an object.
+/// The object without the fields that nothing here reads: they may be most of it.
 pub(super) fn stripped(kind: Kind, mut item: Value) -> Value {
     if kind == Kind::Secret {
         return of_secret(item);
     }
     if let Some(metadata) = item.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
-        // One of them says something to us.
+        // One annotation is read here.
         if let Some(all) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
             // Of a Service that we have made all of them are as we have made them, or not.
             let is_front = kind == Kind::Service && all.contains_key(GATEWAY);
@@ -52,7 +53,7 @@ pub(super) fn stripped(kind: Kind, mut item: Value) -> Value {
     item
 }
 
-/// What is kept of a Secret: what may be served, and why it may not.
+/// The kept parts of a Secret: the data that may be served, or the reason why it may not be.
 fn of_secret(mut item: Value) -> Value {
     let fault = examined(&item).err();
     let mut data = serde_json::Map::new();

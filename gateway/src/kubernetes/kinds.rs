@@ -1,6 +1,6 @@
 //! The kinds of objects that are read of a cluster, and where an API server has them. Pure.
 
-/// One kind.
+/// A kind of object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Kind {
     VirtualService,
@@ -22,7 +22,7 @@ pub(crate) enum Kind {
     CustomResourceDefinition,
 }
 
-/// Where it is, and as what it is read.
+/// The kind's API group, versions and names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Facts {
     /// Empty for the core group.
@@ -53,7 +53,7 @@ pub(crate) const DEFINITIONS: [&str; 6] = [
 ];
 
 impl Kind {
-    /// Those that are watched from the start.
+    /// Kinds that are watched from the start.
     pub(crate) const WATCHED: [Self; 14] = [
         Self::VirtualService,
         Self::DestinationRule,
@@ -147,7 +147,7 @@ impl Kind {
         }
     }
 
-    /// What objects of this kind say they are.
+    /// The `apiVersion` of objects of this kind.
     pub(crate) fn api_version(self, version: &str) -> String {
         let group = self.facts().group;
         if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }

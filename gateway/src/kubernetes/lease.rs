@@ -1,5 +1,5 @@
-//! Who of several replicas writes status: the holder of a Lease, which renews it, gives it back at its end, and is followed by
-//! another where it does not.
+//! The election of the replica that writes status. The holder of a Lease renews it, and gives it back at its end; where the
+//! holder fails to renew it, another replica takes it.
 //!
 //! Clocks of other machines are not compared: a Lease has expired when this process has seen no renewal of it for its time.
 
@@ -22,7 +22,7 @@ const LEASE: Duration = Duration::from_secs(15);
 /// Between two looks, each of which renews it where it is held.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// What is known of the Lease.
+/// This replica's view of the Lease.
 struct Holding {
     path: String,
     name: String,
@@ -46,7 +46,7 @@ pub(super) async fn hold(api: Api, cluster: Cluster) {
     let mut seldom = Seldom::default();
     let leads = &cluster.0.counters.leads;
     loop {
-        // Without anything to write of, a Lease is nobody's need.
+        // Without an object of these kinds, no Lease is needed.
         let said_of = [
             Kind::GatewayClass,
             Kind::ApiGateway,
@@ -108,7 +108,7 @@ impl Holding {
                         self.renewed = Some(now);
                         Ok(())
                     }
-                    // Another was earlier.
+                    // Another replica created it first.
                     Err(trouble) if trouble.code() == Some(409) => Ok(()),
                     Err(trouble) => Err(trouble),
                 };
@@ -139,7 +139,7 @@ impl Holding {
                 self.renewed = Some(now);
                 Ok(())
             }
-            // Somebody else has changed it; the next look tells.
+            // Another writer has changed the Lease; the next look shows who holds it.
             Err(trouble) if trouble.code() == Some(409) => Ok(()),
             Err(trouble) => Err(trouble),
         }

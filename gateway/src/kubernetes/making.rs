@@ -1,5 +1,5 @@
-//! A configuration is made of what is known of a cluster: ahead, beside all else, and waiting for the Pods that it asks for; then
-//! it is there for whoever reads the source.
+//! Makes a configuration of the known objects of a cluster: ahead, beside all else, and waiting for the Pods that it asks for.
+//! A reload of the source then finds it ready.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -21,13 +21,13 @@ use super::{Cluster, State};
 const QUIET: Duration = Duration::from_millis(50);
 const UNQUIET_MAX: Duration = Duration::from_secs(1);
 
-/// A configuration waits so long for what is watched for its sake, Pods and ConfigMaps; then it is served, and they follow.
+/// A configuration waits so long for Pods and ConfigMaps that are watched for its sake; then it is served without them.
 const WANTED_MAX: Duration = Duration::from_secs(10);
 
-/// What could not be taken is tried again after so long: a configuration that was refused, a port that another listens at.
+/// After so long another try: of a configuration that was refused, or of a port that another process listened at.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// What a configuration is made of: of the same comes the same.
+/// The inputs of a configuration: the same key makes the same configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Key {
     version: u64,
@@ -54,19 +54,19 @@ pub(super) struct Ready {
     was_read: bool,
 }
 
-/// What comes of making one ahead.
+/// The outcome of making a configuration ahead.
 pub(super) enum Ahead {
-    /// It is there, or what is wrong with it is news.
+    /// A configuration is ready, or its problems are new.
     News,
-    /// It is as wrong as it was.
+    /// The problems are the same as before.
     Known,
 }
 
 impl Cluster {
-    /// What it says now.
+    /// The configuration that the cluster describes now.
     ///
     /// # Errors
-    /// What is wrong with the settings: what is wrong with an object is told of it alone.
+    /// The problems of the settings. A problem of an object is told of that object alone.
     pub(crate) fn read(&self) -> Result<Checked, Vec<Problem>> {
         self.settle();
         let key = self.key()?;
@@ -87,7 +87,7 @@ impl Cluster {
         checked
     }
 
-    /// What it says now, as TOML that needs no cluster: with the addresses that its Services have at this moment.
+    /// The configuration as TOML that needs no cluster: with the addresses that its Services have at this moment.
     ///
     /// # Errors
     /// As [`Cluster::read`].
@@ -136,7 +136,7 @@ impl Cluster {
         Ready { key, made, unavailable, was_read }
     }
 
-    /// Notes what is in force, which the control loop has no time for.
+    /// Notes which configuration is in force; the control loop has no time for it.
     pub(super) async fn note(self) {
         loop {
             self.0.news.applied.notified().await;
@@ -171,14 +171,14 @@ impl Cluster {
                 && tokio::time::timeout(QUIET, self.0.news.routing.notified()).await.is_ok()
             {}
             match self.prepare().await {
-                // One that waits to be heard says as much as two.
+                // A message that waits to be received says as much as two.
                 Ahead::News => drop(told.try_send(())),
                 Ahead::Known => {}
             }
         }
     }
 
-    /// Whether something is to be made of what is known, and that it is.
+    /// Whether a configuration is to be made of the known objects; notes that it is owed.
     fn owes(&self, has_changed: bool) -> bool {
         let mut state = self.lock();
         let again = state.is_owed || !state.unavailable.is_empty();
@@ -253,7 +253,7 @@ impl State {
         if is_known { Ahead::Known } else { Ahead::News }
     }
 
-    /// What is asked for and was neither read nor given up.
+    /// Scopes that are wanted and were neither read nor given up.
     fn lacks(&self) -> BTreeSet<(Kind, String)> {
         let known = |id: &&(Kind, String)| {
             self.unheard.contains(*id) || self.read.contains(&(id.0, Some(id.1.clone())))
@@ -262,7 +262,7 @@ impl State {
     }
 }
 
-/// Namespaces of those who get copies, and of those whose requests are copied.
+/// Namespaces of the mirrors, and of the upstreams whose requests are copied.
 fn mirrored(config: &Config) -> BTreeSet<String> {
     let lanes = config.lanes.iter().map(|lane| lane.upstream);
     let routes = config.routes.iter().filter(|route| !route.mirrors.is_empty());
@@ -288,7 +288,7 @@ fn settings(path: &std::path::Path) -> Result<(String, String), Vec<Problem>> {
     text.map_err(wrong).map(|text| (name.clone(), text))
 }
 
-/// Ports of Gateways at which this machine lets nobody listen now.
+/// Gateways' ports at which this process may not listen now.
 fn unlistenable(made: &Made, listening: &[SocketAddr]) -> BTreeSet<u64> {
     let wanted = made.checked.as_ref().map(|checked| checked.config.listeners.as_slice()).unwrap_or_default();
     let taken = |listener: &&config::Listener| {
@@ -329,7 +329,7 @@ mod tests {
             assert!(cluster.read().is_err());
             assert_eq!(is_news(), [false; 3], "who reads the source hears it as well");
         }
-        // Another object may be what they wait for.
+        // Another object may be the one that the settings wait for.
         cluster.changed(Kind::HttpRoute, None, json!({"metadata": {"name": "a"}, "spec": {}}), false);
         assert_eq!(is_news(), [true, false, false]);
         std::fs::write(&path, "[workers]\ncount = 1\n").expect("settings");

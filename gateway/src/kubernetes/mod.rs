@@ -1,8 +1,9 @@
 //! A cluster as the source of what is served: its objects are read from an API server and followed, and become a configuration;
 //! its endpoints are where upstreams are.
 //!
-//! It belongs to the control plane. `kinds`, `store`, `select`, `translation`, `join` and `status` decide and touch nothing; around
-//! them stand the watches and what is written back. Without an API server nothing changes: what was heard last stays in force.
+//! The room belongs to the control plane. `kinds`, `store`, `select`, `translation`, `join` and `status` decide and touch
+//! nothing; around them are the watches and the writers. Without an API server nothing changes: the last known objects stay in
+//! force.
 
 mod kinds;
 mod keep;
@@ -52,13 +53,13 @@ use report::Report;
 use store::Store;
 use translation::{Good, Outcome};
 
-/// What is kept of a cluster takes no more memory.
+/// Limit on the memory of the objects that are kept of a cluster.
 pub(crate) const OBJECTS_BYTES_MAX: u64 = store::BYTES_MAX as u64;
 
-/// At the start everything was read after so long, or what is there is served and the rest follows.
+/// The start waits at most so long for a complete read of the cluster; then the known objects are served, and the rest follows.
 pub(crate) const FIRST_MAX: Duration = Duration::from_secs(10);
 
-/// What an operator says of a cluster.
+/// The operator's options for a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// All where none is named.
@@ -73,16 +74,16 @@ pub struct Options {
     pub publish: Option<(String, String)>,
 }
 
-/// Which objects are ours.
+/// Rules by which objects are ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
     /// The only GatewayClass; every one of our controller's where none is named.
     pub class: Option<String>,
-    /// What GatewayClasses name us by.
+    /// The controller name by which GatewayClasses name us.
     pub controller: String,
     /// Our own labels, for the selectors of Istio's Gateways.
     pub labels: Vec<(String, String)>,
-    /// What is for clients inside the mesh is served too.
+    /// Routes for clients inside the mesh are served too.
     pub mesh: bool,
     /// Each Gateway has a Service of its own, where that is asked for.
     pub fronts: Option<Fronts>,
@@ -114,23 +115,23 @@ struct Inner {
     counters: Arc<ClusterCounters>,
 }
 
-/// What there is to do.
+/// Wake-ups of the tasks, one for each subject.
 #[derive(Debug, Default)]
 struct News {
     routing: Notify,
     endpoints: Notify,
     /// Other Pods and ConfigMaps are asked for.
     wanted: Notify,
-    /// Those of another scope are known.
+    /// Objects of another scope have been read.
     known: Notify,
     /// Another configuration is in force.
     applied: Notify,
-    /// What is served, or a status, has changed: there may be something to write.
+    /// The configuration in force, or a status, has changed: a status may have to be written.
     status: Notify,
     /// The same of Gateways' Services.
     services: Notify,
     events: Notify,
-    /// The process ends, and what was to be done for that is done.
+    /// The process ends, and its last work is done.
     ending: Notify,
     ended: Notify,
 }
@@ -138,11 +139,11 @@ struct News {
 #[derive(Debug, Default)]
 struct State {
     store: Store,
-    /// Of what routes are made of: how often it has changed.
+    /// How often the objects that routes are made of have changed.
     version: u64,
     /// Kinds and scopes that were read, or found to be absent, for the first time.
     read: BTreeSet<(Kind, Option<String>)>,
-    /// Those of which a list was whole.
+    /// Kinds of which a list was read whole.
     listed: BTreeSet<Kind>,
     /// Of the configuration in force, and of the one that may follow it.
     in_force: BTreeSet<Destination>,
@@ -150,9 +151,9 @@ struct State {
     /// Scopes of Pods and ConfigMaps that a configuration which is being made asks for, and those that were waited for in vain.
     wanted: BTreeSet<(Kind, String)>,
     unheard: BTreeSet<(Kind, String)>,
-    /// Namespaces whose Pods tell of which version a mirror is, or who is mirrored.
+    /// Namespaces whose Pods tell the version of a mirror or of a mirrored upstream.
     mirrored: BTreeSet<String>,
-    /// A configuration that nobody has taken yet.
+    /// A configuration that no reload has taken yet.
     ready: Option<Ready>,
     wrong: Option<Wrong>,
     /// Configurations that were taken.
@@ -160,14 +161,14 @@ struct State {
     good: Good,
     /// Our own namespace, as far as it is known.
     home: String,
-    /// What became of each object in the next configuration, and in the one in force.
+    /// The outcomes of all objects in the next configuration, and in the one in force.
     made: Arc<Vec<Outcome>>,
     served: Arc<Vec<Outcome>>,
     /// Ports that cannot be listened at.
     unavailable: BTreeSet<u64>,
     listening: Vec<SocketAddr>,
     report: Report,
-    /// Nothing has become of what was told last.
+    /// A change was told of, and no configuration with it is in force yet.
     is_owed: bool,
 }
 
@@ -208,11 +209,11 @@ impl Cluster {
         self.0.directory.subscribe()
     }
 
-    /// Begins to follow it, on a thread of its own, and waits until it was read, at most so long. Says there that routes may
-    /// have changed.
+    /// Starts to follow the cluster, on a thread of its own, and waits until it was read, at most `first_max`. Each change of
+    /// routes sends a message to `told`.
     ///
     /// # Errors
-    /// Nobody says where the API server is.
+    /// No kubeconfig and no service account names an API server, or the thread cannot start.
     pub(crate) async fn begin(&self, told: mpsc::Sender<()>, first_max: Duration) -> Result<(), String> {
         let (begun, has_begun) = oneshot::channel();
         let this = self.clone();
@@ -248,7 +249,7 @@ impl Cluster {
                 // Noted even where it is said before it is waited for.
                 self.0.news.routing.notified().await;
             }
-            // Which Pods are wanted is known by what they are wanted for.
+            // The wanted Pods are known by the configuration that wants them.
             self.prepare().await;
         };
         if tokio::time::timeout(first_max, whole).await.is_err() {
@@ -265,10 +266,10 @@ impl Cluster {
         self.coalesce(told).await;
     }
 
-    /// Reads it once.
+    /// Reads the cluster once.
     ///
     /// # Errors
-    /// What it could not read, in words.
+    /// The kind of object that could not be read, and why.
     pub(crate) async fn read_once(&self) -> Result<(), String> {
         let api = Api::infer().await?;
         self.lock().home = api.namespace().to_owned();
@@ -277,7 +278,8 @@ impl Cluster {
         }
         self.foresee();
         for (kind, scope) in self.scopes_wanted() {
-            // One that may not be read is told of where it is named; Pods tell where subsets are, which few ask.
+            // A scope that may not be read is told of where it is named; Pods only tell the members of subsets, which few
+            // configurations have.
             if follow::list_once(&api, self, kind, Some(&scope)).await.is_err() {
                 self.missing(kind, Some(&scope));
             }
@@ -285,7 +287,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// What there is to say of objects, and how many are rejected, or some of their rules.
+    /// The messages about objects, and how many objects are rejected, in whole or in part.
     pub(crate) fn told(&self) -> (Vec<String>, usize) {
         use config::manifest::State;
         let state = self.lock();
@@ -315,7 +317,7 @@ impl Cluster {
             .collect()
     }
 
-    /// What was read last is in force.
+    /// Notes that the configuration that was read last is in force.
     pub(crate) fn applied(&self, config: &Config) {
         let listening = config.listeners.iter().map(|listener| listener.bind).collect();
         *self.0.applied.lock().unwrap_or_else(PoisonError::into_inner) = Some(listening);

@@ -12,12 +12,12 @@ pub(super) fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
     value.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
-/// What tells an object from another that had its name before; empty where it has none.
+/// The object's UID, by which it differs from an earlier object of the same name; empty where it has none.
 pub(super) fn uid(object: &Value) -> &str {
     object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Those of a Gateway of the Gateway API.
+/// The listeners of a Gateway of the Gateway API.
 pub(super) fn listeners(gateway: &Value) -> &[Value] {
     list(&gateway["spec"], "listeners")
 }

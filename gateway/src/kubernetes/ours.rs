@@ -1,4 +1,4 @@
-//! Which Gateways of a cluster are ours. Pure.
+//! Selects the Gateways of a cluster that are ours. Pure.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! What more there is to say of the mirrors of an object: a ConfigMap of its namespace that its annotation names, `NAME` or
-//! `NAME/KEY`. Pure.
+//! Mirror policies: the annotation of an object names a ConfigMap of its namespace, as `NAME` or `NAME/KEY`, with more settings
+//! for its mirrors. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,7 +60,7 @@ fn parsed(annotation: &str) -> Result<(&str, Option<&str>), &'static str> {
         Some((name, key)) => (name, Some(key)),
         None => (annotation, None),
     };
-    // It becomes a part of a request.
+    // The name becomes a part of a request's path.
     let may_be_named = |text: &str, also: &str| {
         let fits = |c: char| c.is_ascii_alphanumeric() || also.contains(c);
         !text.is_empty() && text.len() <= 253 && text.chars().all(fits)

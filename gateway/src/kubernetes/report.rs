@@ -1,4 +1,4 @@
-//! What became of objects, told once: in the log by kind, namespace and name, and in numbers.
+//! The outcomes of objects, told once: in the log by kind, namespace and name, and in numbers.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -12,11 +12,11 @@ use crate::logging::{Seldom, Sparing};
 use crate::metrics::ClusterCounters;
 use crate::visible::visible;
 
-/// Lines about objects in the log each minute, and about one of them: whoever writes wrong objects again and again fills no disk.
+/// Log lines about objects each minute, and about one of them: wrong objects that change again and again fill no disk.
 const LINES_MAX: u32 = 200;
 const OBJECT_LINES_MAX: u32 = 10;
 
-/// What was said last.
+/// The lines that were logged last.
 #[derive(Debug)]
 pub(super) struct Report {
     of_objects: BTreeMap<(Kind, Key), Vec<String>>,
@@ -41,7 +41,7 @@ impl Default for Report {
 }
 
 impl Report {
-    /// Logs what is new about these, which are all, and counts them.
+    /// Logs the new lines of `outcomes`, which are those of all objects, and counts the objects by state.
     pub(super) fn tell(&mut self, outcomes: &[Outcome], counters: &ClusterCounters) {
         let mut counts = BTreeMap::new();
         let mut said = BTreeMap::new();
@@ -140,7 +140,7 @@ fn name_of(kind: Kind, (namespace, name): &Key) -> String {
     if namespace.is_empty() { format!("{kind} {name}") } else { format!("{kind} {namespace}/{name}") }
 }
 
-/// What its author should know.
+/// The messages for the author of an object.
 pub(super) fn lines(outcome: &Outcome) -> Vec<String> {
     let serves = if outcome.serves_earlier { "; its last accepted version serves on" } else { "" };
     let mut lines = match &outcome.state {
@@ -186,7 +186,7 @@ mod tests {
         let mut logged =
             |name: &str, times: usize| (0..times).filter(|_| report.may_log(&id(name), now)).count();
         let own = OBJECT_LINES_MAX as usize;
-        // One object has its share, and another still has its own.
+        // An object that has used its share up leaves others theirs.
         assert_eq!((logged("a", 1000), logged("b", 3)), (own, 3));
         let all: usize = (0..1000).map(|name| logged(&name.to_string(), 5)).sum();
         assert!(all + own + 3 < LINES_MAX as usize, "{all}");

@@ -1,6 +1,7 @@
-//! Which Secrets are read of a cluster, and whether one holds a certificate: those alone that a Gateway of ours names and may name.
+//! The Secrets that are read of a cluster, and whether one holds a certificate. Only Secrets that an object of ours names, and
+//! may name, are read.
 //!
-//! What is in one goes into no message.
+//! A Secret's content goes into no message.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +16,7 @@ use super::ours;
 use super::store::{Key, Store};
 use super::{Cluster, Rules};
 
-/// What is wrong with a reference of a listener to a certificate.
+/// The fault of a listener's reference to a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fault {
     Invalid(String),
@@ -43,7 +44,7 @@ pub(super) fn scope((namespace, name): &Key) -> String {
     format!("{namespace}/{name}")
 }
 
-/// What is wrong with how a listener ends TLS, of several things the first; and the references that are good.
+/// The good references of a listener to certificates, and the first fault of its TLS.
 pub(super) fn references(store: &Store, gateway: &Key, listener: &Value) -> (Vec<Value>, Option<Fault>) {
     if !speaks_tls(listener) {
         return (Vec::new(), None);
@@ -104,7 +105,7 @@ pub(super) fn wanted(store: &Store, rules: &Rules, home: &str) -> BTreeSet<Key> 
     for (_, object) in gateways.chain(store.all(Kind::DestinationRule)) {
         let mut names = BTreeSet::new();
         credentials(&object["spec"], &mut names);
-        // Istio keeps who issued the clients' certificates beside it.
+        // Istio keeps the authority for clients' certificates in a Secret beside it.
         all.extend(names.iter().flat_map(|name| [own(name), own(&format!("{name}-cacert"))]));
     }
     all
@@ -136,7 +137,7 @@ fn is_plain(name: &str) -> bool {
     !name.is_empty() && !name.contains('/')
 }
 
-/// The same, where every `credentialName` says our own namespace: what is in others is theirs.
+/// The same object, where every `credentialName` is one of our own namespace: Secrets of other namespaces are not ours to use.
 pub(super) fn at_home(value: &mut Value, home: &str) {
     match value {
         Value::Object(fields) => {
@@ -162,7 +163,7 @@ pub(super) fn at_home(value: &mut Value, home: &str) {
 }
 
 impl Cluster {
-    /// Scopes of the Secrets that are to be read, and of the ConfigMaps with who is believed of backends.
+    /// Scopes of the Secrets that are to be read, and of the ConfigMaps with authorities.
     pub(super) fn secrets_wanted(&self) -> Vec<(Kind, String)> {
         let state = self.lock();
         let plaintext = self.0.options.plaintext;

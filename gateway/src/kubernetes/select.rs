@@ -1,8 +1,8 @@
-//! Which of a cluster's objects are ours to serve, and which part of each. Pure.
+//! Selects the objects of a cluster that are ours to serve, and the part of each that is. Pure.
 //!
-//! Nothing is published that nobody asked to publish: a VirtualService is served at the gateways that it names and that are
-//! ours, with the hosts that these have; one without gateways is for the mesh, which is served only when that is asked for; an
-//! HTTPRoute or GRPCRoute is served at Gateways of our class.
+//! An object is served only where it says so: a VirtualService is served at the gateways that it names and that are ours, with
+//! the hosts that these have; one without gateways is for the mesh, which is served only when that is asked for; an HTTPRoute
+//! or GRPCRoute is served at Gateways of our class.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,26 +24,26 @@ use super::store::{Key, Store};
 pub(super) struct Chosen {
     pub(super) kind: Kind,
     pub(super) key: Key,
-    /// What is translated.
+    /// The object as it is translated.
     pub(super) document: Value,
-    /// What its annotation says of its mirrors' policy.
+    /// The value of its annotation for its mirrors' policy.
     pub(super) policy: Option<String>,
 }
 
-/// What cannot be served though an object asks for it.
+/// The parts that cannot be served though objects ask for them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Refused {
     /// Ports that cannot be listened at.
     pub(super) ports: BTreeSet<u64>,
     /// Istio's Gateways that have no part in the configuration.
     pub(super) gateways: BTreeSet<Key>,
-    /// TLS of Gateways ends before us: their certificates are nobody's business here.
+    /// TLS of Gateways ends before us: their certificates are not read.
     pub(super) plaintext: bool,
     /// Our own namespace, whose Secrets Istio's objects name.
     pub(super) home: String,
 }
 
-/// What is ours, in the order in which it was created: of two that want the same the older has it.
+/// The objects that are ours, the oldest first: of two that want the same the older has it.
 pub(super) fn chosen(store: &Store, rules: &Rules, refused: &Refused) -> Vec<Chosen> {
     let classes = classes(store, rules);
     let ours = api_gateways(store, rules, &classes);
@@ -128,7 +128,7 @@ pub(super) fn chosen(store: &Store, rules: &Rules, refused: &Refused) -> Vec<Cho
     for (key, object) in store.all(Kind::Secret).filter(|(key, _)| named.contains(*key)) {
         take(Kind::Secret, key, object, None);
     }
-    // Of an authority that cannot be believed nothing is known, and whoever names it hears so.
+    // An authority that is not sound is left out; the policy that names it is told.
     let believed = authorities::wanted(store).into_iter().chain(clients::wanted(store, rules));
     for (kind, key) in believed.collect::<BTreeSet<_>>() {
         let Some(object) = store.get(kind, &key.0, &key.1) else { continue };
@@ -155,7 +155,7 @@ fn created(document: &Value) -> &str {
     document.pointer("/metadata/creationTimestamp").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// An object with another `spec`, without its status and what is the API server's own.
+/// The object with another `spec`, without its status and the API server's own fields.
 fn document(kind: Kind, object: &Value, spec: Option<Value>) -> Value {
     let metadata = object.get("metadata").and_then(Value::as_object);
     let kept = ["name", "namespace", "uid", "generation", "creationTimestamp", "labels"];
@@ -209,7 +209,7 @@ pub(super) enum ListenerFault {
     ProtocolConflict,
 }
 
-/// What is wrong with a listener, one among these.
+/// The fault of a listener among all listeners of its Gateway.
 pub(super) fn fault(listener: &Value, among: &[Value], refused: &Refused) -> Option<ListenerFault> {
     let hostname = |one: &Value| text(one, "hostname").to_ascii_lowercase();
     let same = |other: &&Value| other["port"] == listener["port"] && hostname(other) == hostname(listener);
@@ -289,11 +289,11 @@ fn without_ports(spec: &Value, refused: &Refused) -> Value {
     spec
 }
 
-/// What of a VirtualService is served here.
+/// The part of a VirtualService that is served here.
 fn virtual_service(namespace: &str, spec: &Value, rules: &Rules, gateways: &IstioGateways) -> Option<Value> {
     let mut spec = spec.clone();
     let hosts = list(&spec, "hosts");
-    // Others delegate to it, and what they are served at it is.
+    // A delegate: the VirtualServices that delegate to it say where it is served.
     if hosts.is_empty() {
         return Some(spec);
     }
@@ -335,7 +335,7 @@ fn virtual_service(namespace: &str, spec: &Value, rules: &Rules, gateways: &Isti
     Some(spec)
 }
 
-/// Leaves of a route what is asked for at these gateways; whether anything is.
+/// Keeps those matches of a route that hold at these gateways; whether the route is still served.
 fn meets(route: &mut Value, ours: &[String]) -> bool {
     let Some(matches) = route.get_mut("match").and_then(Value::as_array_mut) else { return true };
     if matches.is_empty() {
@@ -352,7 +352,7 @@ fn meets(route: &mut Value, ours: &[String]) -> bool {
         }
         meets
     });
-    // One that asked for nothing but a gateway takes all that comes there.
+    // A match that named nothing but a gateway takes every request of that gateway.
     if matches.iter().any(|one| one.as_object().is_some_and(serde_json::Map::is_empty)) {
         matches.clear();
         return true;

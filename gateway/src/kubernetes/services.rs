@@ -11,7 +11,7 @@ use super::kinds::Kind;
 /// Between two writes.
 const WRITE_EVERY: Duration = Duration::from_millis(100);
 
-/// What could not be written is tried again after so long.
+/// A write that failed is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Writes for the rest of the process's life.
@@ -47,7 +47,7 @@ pub(super) async fn write(api: Api, cluster: Cluster) {
                 // Known before a watch tells it: another Gateway gets another port.
                 Ok(Some(service)) => cluster.changed(Kind::Service, None, service, false),
                 Ok(None) => {}
-                // It has gone meanwhile.
+                // The Service was deleted meanwhile.
                 Err(trouble) if trouble.code() == Some(404) => {}
                 Err(trouble) => {
                     again = true;
@@ -64,7 +64,7 @@ impl Cluster {
     fn services_due(&self) -> (String, Vec<Write>) {
         let (store, home, may_delete) = {
             let state = self.lock();
-            // A kind that may not be read says nothing about what is there.
+            // Without a list of the Gateways, a Gateway that is not known may still be there.
             let are_known =
                 [Kind::GatewayClass, Kind::ApiGateway].iter().all(|kind| state.listed.contains(kind));
             (state.store.routing(), state.home.clone(), are_known)

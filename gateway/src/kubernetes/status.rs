@@ -1,6 +1,6 @@
-//! What is said of the Gateway API's objects in their status, of what is served. Pure.
+//! The status that the Gateway API's objects should have, by the configuration in force. Pure.
 //!
-//! Nothing here has a time, and nothing is compared with what is said already: `merge` does that.
+//! Nothing here has a time, and nothing is compared with the status that is there: `merge` does that.
 
 mod addresses;
 mod attach;
@@ -28,7 +28,7 @@ use super::translation::Outcome;
 use attach::Attached;
 pub(super) use merge::merged;
 
-/// What statuses follow from.
+/// The inputs of all statuses.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct View<'a> {
     pub(super) store: &'a Store,
@@ -49,12 +49,12 @@ pub(super) struct View<'a> {
 /// A condition as it should be said: `(type, holds, reason, message)`.
 pub(super) type Condition = (&'static str, bool, &'static str, String);
 
-/// What should be said of one object.
+/// The status that one object should have.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Desired {
     pub(super) kind: Kind,
     pub(super) key: Key,
-    /// As `status` has it, without times and without what others say.
+    /// In the form of `status`, without times and without entries of other controllers.
     pub(super) status: Value,
 }
 
@@ -92,7 +92,7 @@ pub(super) fn desired(view: &View<'_>) -> Vec<Desired> {
     all
 }
 
-/// What became of this object in what is served; `None` where another generation of it is.
+/// The outcome of this object in the configuration in force; `None` where another generation of it is in force.
 fn outcome<'v>(view: &View<'v>, kind: Kind, key: &Key, object: &Value) -> Option<&'v Outcome> {
     let generation = object.pointer("/metadata/generation").and_then(Value::as_u64);
     view.served.iter().find(|one| {
@@ -123,7 +123,7 @@ fn problems(state: &State) -> Option<String> {
     }
 }
 
-/// What is said of rules that have no part in what is served.
+/// The condition for rules that are left out of the configuration.
 fn partially_invalid(state: &State) -> Option<Condition> {
     match state {
         State::Partial(dropped) => {
@@ -152,7 +152,7 @@ fn api_route(
         .collect();
     if parents.is_empty() {
         let says = |parent: &Value| text(parent, "controllerName") == view.rules.controller;
-        // What we said of a parent that has gone goes too.
+        // Our entry goes with the last parent.
         let said = route
             .pointer("/status/parents")
             .and_then(Value::as_array)
@@ -173,7 +173,7 @@ fn api_route(
             (Ok(()), Some(why)) => ("Accepted", false, "UnsupportedValue", why.clone()),
             (Ok(()), None) => ("Accepted", true, "Accepted", String::new()),
         };
-        // It is said of what is accepted alone.
+        // A route that is not accepted does not have the condition PartiallyInvalid.
         let partial = partial.clone().filter(|_| accepted.1);
         let all: Vec<Condition> = [accepted, resolved.clone()].into_iter().chain(partial).collect();
         json!({
@@ -269,7 +269,7 @@ const UNSERVED: &str = "the Service of its Gateway does not have its port yet";
 /// How a listener ends TLS; nothing of it where it does not.
 #[derive(Default)]
 struct Tls {
-    /// What is wrong with its certificates, and whether none is good.
+    /// The fault of its certificates, and whether none is good.
     fault: Option<secrets::Fault>,
     is_bare: bool,
     /// The authorities of its clients.
@@ -295,7 +295,7 @@ impl Tls {
         self.believed.as_ref().is_none_or(Believed::lets_in)
     }
 
-    /// Reason and message of what is wrong with it.
+    /// Reason and message of the first fault.
     fn told(&self) -> Option<(&'static str, &str)> {
         let own = self.fault.as_ref().map(|fault| (fault.reason(), fault.message()));
         let believed = self.believed.as_ref().and_then(|believed| believed.fault.as_ref());

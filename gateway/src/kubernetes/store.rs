@@ -1,4 +1,4 @@
-//! The objects of a cluster as they were last seen, and what a change of one is about. Pure.
+//! The objects of a cluster as they were last seen, and the effects of each change. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use super::kinds::Kind;
 /// Namespace, empty where there is none, and name.
 pub(super) type Key = (String, String);
 
-/// What a change is about.
+/// The effects that a change may have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Changes {
-    /// It may change where requests go.
+    /// Requests may go elsewhere.
     pub(super) routing: bool,
-    /// It may change where upstreams are.
+    /// Addresses of upstreams may change.
     pub(super) endpoints: bool,
     /// A status that is ours to write may be another one now.
     pub(super) status: bool,
@@ -77,7 +77,7 @@ impl Store {
         let before = of.all.len();
         of.retain(|key| !in_scope(key) || seen.contains(key));
         let mut changes = if of.all.len() < before { about(kind) } else { Changes::default() };
-        // What is known has its place before what is new.
+        // Known objects have their place before new ones.
         let is_known = |item: &Value| key(item).is_some_and(|key| of.all.contains_key(&key));
         let (known, new): (Vec<_>, Vec<_>) = items.into_iter().partition(is_known);
         for item in known.into_iter().chain(new) {
@@ -86,7 +86,7 @@ impl Store {
         changes
     }
 
-    /// Takes an object that a list or a watch of this scope tells of. Where there is no room for it, what is known of it stays.
+    /// Takes an object of a list or a watch of this scope. Where there is no room for it, its last known version stays.
     pub(super) fn set(&mut self, kind: Kind, scope: Option<&str>, item: Value) -> Changes {
         let Some(key) = key(&item) else { return Changes::default() };
         let item = stripped(kind, item);
@@ -149,7 +149,7 @@ impl Store {
         }
     }
 
-    /// The same without Pods and EndpointSlices: what routes are made of.
+    /// The same without Pods and EndpointSlices: the objects that routes are made of.
     pub(super) fn routing(&self) -> Self {
         let kinds = self.0.iter().filter(|(kind, _)| !matches!(kind, Kind::Pod | Kind::EndpointSlice));
         Self(kinds.map(|(kind, of)| (*kind, of.clone())).collect())
@@ -169,7 +169,7 @@ impl Objects {
     }
 }
 
-/// About how many bytes a value takes: itself and what hangs on it.
+/// About how many bytes a value takes, with all that it owns.
 fn weight(value: &Value) -> usize {
     let own = size_of::<Value>();
     match value {
@@ -192,7 +192,7 @@ pub(super) fn key(item: &Value) -> Option<Key> {
     (!name.is_empty()).then(|| (text("namespace"), name))
 }
 
-/// Whatever changes about an object of this kind may be about these.
+/// The effects that any change of an object of this kind may have.
 fn about(kind: Kind) -> Changes {
     match kind {
         Kind::Pod | Kind::EndpointSlice => Changes { endpoints: true, ..Changes::default() },
@@ -243,7 +243,7 @@ fn difference(kind: Kind, before: &Value, after: &Value) -> Changes {
                 && same("/metadata/annotations")
         }
     };
-    // The address of a Service may be what a Gateway's status says.
+    // A Gateway's status may contain the address of a Service.
     let status = !same("/status")
         && matches!(
             kind,
@@ -334,14 +334,14 @@ mod tests {
         let Kept { objects, bytes, surplus } = store.kept(kind);
         assert_eq!((objects, surplus), (2, 2));
         assert!((half..half + 2000).contains(&bytes), "{bytes}");
-        // One that shrinks makes room; a list says what there is, and what is known goes first.
+        // An object that shrinks makes room; a list replaces all, and known objects have their place first.
         assert!(store.set(kind, None, of("first", 10)).routing);
         assert!(store.set(kind, None, of("second", half)).routing);
         let all = vec![of("another", half), of("second", half), of("first", 20)];
         assert!(store.replace(kind, None, all).routing);
         assert_eq!(names(&store, kind), ["a/first", "a/second"]);
         assert_eq!(store.kept(kind).surplus, 1);
-        // Kinds share what there is for all: none has it alone.
+        // Kinds share the room for all: none has it alone.
         for other in [Kind::DestinationRule, Kind::ServiceEntry, Kind::Service, Kind::Pod] {
             let pod = |name: &str| json!({"metadata": {"name": name, "namespace": "a", "labels": {"x": "x".repeat(half - 1000)}}});
             for name in ["1", "2"] {
@@ -365,7 +365,8 @@ mod tests {
         }
         let Kept { objects, surplus, .. } = store.kept(Kind::Pod);
         assert_eq!((objects, surplus), (OBJECTS_MAX, 3));
-        // Another scope's list says nothing of this one; one that goes makes room, and its own list fills it.
+        // The list of another scope does not change this one; an object that goes makes room, and its scope's own list fills
+        // it.
         store.replace(Kind::Pod, Some("b"), Vec::new());
         assert_eq!(store.kept(Kind::Pod).surplus, 3);
         store.remove(Kind::Pod, &of(0));

@@ -1,7 +1,7 @@
-//! What is ours of a cluster → a configuration, and what became of each object. Pure.
+//! Translates the objects of a cluster that are ours into a configuration, and notes the outcome of each. Pure.
 //!
-//! An object that is refused is served as it last was accepted, while that is remembered; without that it is as if it were not
-//! there. Nobody else is touched by it.
+//! An object that is refused is served in its last accepted version, while that is remembered; otherwise it is as if it were
+//! not there. Other objects are not touched by it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,21 +20,21 @@ use super::store::{Key, Store};
 /// Each object as it was last accepted.
 pub(super) type Good = BTreeMap<(Kind, Key), Value>;
 
-/// What became of one object.
+/// The outcome of one object.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Outcome {
     pub(super) kind: Kind,
     pub(super) key: Key,
-    /// Which object of this name, and which of its generations, this is about.
+    /// The UID and the generation of the object that the outcome is about.
     pub(super) uid: String,
     pub(super) generation: Option<u64>,
     pub(super) state: State,
     pub(super) warnings: Vec<Problem>,
-    /// It is refused, and its last accepted version serves on.
+    /// The object is refused, and its last accepted version is served.
     pub(super) serves_earlier: bool,
 }
 
-/// What is not of the cluster.
+/// Inputs that are not objects of the cluster.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Given<'a> {
     /// Name and text.
@@ -43,7 +43,7 @@ pub(super) struct Given<'a> {
     pub(super) plaintext: Plaintext,
     /// Our own namespace.
     pub(super) home: &'a str,
-    /// Where destinations are, for who wants a configuration that needs no cluster.
+    /// Addresses of destinations, for a configuration that needs no cluster.
     pub(super) endpoints: &'a [String],
 }
 
@@ -85,14 +85,14 @@ pub(super) fn make(
                 continue;
             }
             let id = (one.kind, one.key.clone());
-            // One that was deleted has left nothing to another of its name.
+            // The last good version of a deleted object does not stand in for a new one of its name.
             let known = good.get(&id).filter(|known| is_same(known, &one.document));
             match known.filter(|known| **known != one.document) {
                 Some(known) => {
                     one.document = known.clone();
                     earlier.insert(id);
                 }
-                // What it lets in is not known, so nothing comes in by it.
+                // The hosts that a refused Gateway lets in are not known: no request comes in by it.
                 None if one.kind == Kind::IstioGateway => {
                     lost.insert(one.key.clone());
                     let (state, warnings) = (outcome.state.clone(), outcome.warnings.clone());

@@ -1,7 +1,7 @@
-//! Status as it is written: by the Lease's holder alone, of what is served, only where something is to be said anew.
+//! Writes statuses: by the Lease's holder alone, of the configuration in force, and only where one changes.
 //!
-//! Others write these objects too. Each write names the version that it was made of; where that has gone it is made again of the
-//! next. So many writes a second, and one object at most once a second, whoever else writes it.
+//! Others write these objects too. Each write names the resource version that it was made of; on a conflict it is made again of
+//! the next version. Writes are limited in rate, and one object is written at most once a second, whoever else writes it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -23,7 +23,7 @@ const WRITE_EVERY: Duration = Duration::from_millis(100);
 /// Between two writes of one object.
 const SAME_EVERY: Duration = Duration::from_secs(1);
 
-/// What an API server will not have of one object is offered again after so long.
+/// A status that the API server refuses for its content is offered again after so long.
 const REFUSED_AGAIN: Duration = Duration::from_secs(30);
 
 /// An API server that says how long to wait is heard, up to this long.
@@ -77,7 +77,7 @@ pub(super) async fn write(api: Api, cluster: Cluster) {
                     counters.conflicts.fetch_add(1, Relaxed);
                     again = true;
                 }
-                // It has gone meanwhile.
+                // The object was deleted meanwhile.
                 Err(trouble) if trouble.code() == Some(404) => {}
                 Err(trouble) => {
                     counters.unwritten.fetch_add(1, Relaxed);
@@ -132,10 +132,10 @@ impl Cluster {
         status::desired(&view).into_iter().filter_map(due).collect()
     }
 
-    /// What was written is known before a watch tells it.
+    /// Takes the object of a write's answer, before a watch tells it.
     fn written(&self, kind: Kind, object: Value) {
         let mut state = self.lock();
-        // Nothing of it is about routes but what another wrote meanwhile, which a watch tells.
+        // Unless another writer changed the `spec` meanwhile: a watch tells that, and routes follow from it.
         let same_spec =
             super::store::key(&object).and_then(|key| state.store.get(kind, &key.0, &key.1)).is_some_and(
                 |known| known.pointer("/metadata/generation") == object.pointer("/metadata/generation"),
@@ -146,7 +146,7 @@ impl Cluster {
     }
 
     fn unwritten(&self, kind: Kind, key: &Key, trouble: &Trouble) {
-        // What is no fault of the object is the same with all of its kind.
+        // Trouble that is not the object's fault is reported once for its kind.
         let (namespace, name) = match trouble.code() {
             None | Some(401 | 403 | 429 | 500..) => ("", ""),
             Some(_) => (key.0.as_str(), key.1.as_str()),

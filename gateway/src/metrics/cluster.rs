@@ -10,7 +10,7 @@ use config::Destination;
 /// Written by the task that follows the cluster; read by the pages that show it.
 #[derive(Debug, Default)]
 pub struct ClusterCounters {
-    /// Every kind that is needed was read, and what it says is in force.
+    /// Every needed kind was read, and the configuration made of it is in force.
     pub synced: AtomicBool,
     /// This process writes status.
     pub leads: AtomicBool,
@@ -41,7 +41,7 @@ impl ClusterCounters {
         self.versions.lock().unwrap_or_else(PoisonError::into_inner).get(destination).cloned()
     }
 
-    /// These are of those versions now. Others that are still `known` are of what they were when somebody was there.
+    /// Sets the versions of these destinations. Others that are still `known` keep the last version that their Pods had.
     pub fn are_of(&self, versions: HashMap<Destination, String>, known: impl Fn(&Destination) -> bool) {
         let mut all = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|destination, _| known(destination));

@@ -31,12 +31,12 @@ pub enum Code {
 }
 
 impl Code {
-    /// Which `status` is counted as.
+    /// The code that `status` is counted as.
     pub fn of(status: u16) -> Self {
         Self::at(slot(status))
     }
 
-    /// Which an answer of `status` is counted as. A call that went well is one of 200 and no other.
+    /// The code that an answer of `status` is counted as. A successful call counts as its HTTP status, 200.
     pub fn of_answer(status: u16, grpc: Option<Status>) -> Self {
         match grpc {
             Some(grpc) if grpc.number() > 0 => Self::Grpc(grpc),

@@ -44,7 +44,8 @@ impl Gauge {
     }
 }
 
-/// One counter for each value of a label. They lie in the family itself, so that what holds it says whose lines they are on.
+/// A counter for each value of a label. The counters lie in the family itself, so that its owner decides whose cache lines they
+/// are on.
 #[derive(Debug)]
 pub struct Family<L: Label>(L::Counters);
 

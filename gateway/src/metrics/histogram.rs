@@ -1,7 +1,7 @@
 //! How values are distributed: counts in HdrHistogram's layout, written by one worker while others read.
 //!
-//! The layout is that of [`hdrhistogram::Histogram`] with two significant digits, so that reading copies counts slot for
-//! slot and loses nothing. It knows neither units nor names: the recorder says what a value is.
+//! The layout is that of [`hdrhistogram::Histogram`] with two significant digits, so that reading copies counts slot for slot
+//! and loses nothing. The histogram knows neither units nor names: these are the recorder's.
 
 use std::sync::OnceLock;
 
@@ -75,7 +75,7 @@ impl Histogram {
         held.chain([super::place_of(&**octaves)]).collect()
     }
 
-    /// Together, of all values: exact, unlike what the counts say.
+    /// The sum of all values: exact, unlike the counts.
     pub fn sum(&self) -> u64 {
         self.sum.get()
     }
@@ -95,7 +95,7 @@ impl Histogram {
         all.filter(|(_, n)| *n > 0)
     }
 
-    /// Adds what was recorded to `all`, which [`merged`] made.
+    /// Adds the recorded values to `all`, which [`merged`] made.
     pub fn add_to(&self, all: &mut Merged<u64>) {
         for (value, n) in self.counts() {
             all.saturating_record_n(value, n);

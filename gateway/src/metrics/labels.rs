@@ -38,7 +38,7 @@ labels! {
         PrimaryUnavailable = "primary_unavailable",
         /// The primary's answer is not like the mirror wants it.
         Response = "response",
-        /// It asks for a tunnel: the bytes there are no request.
+        /// The request asks for a tunnel: the bytes there are no request.
         Upgrade = "upgrade",
     }
 }
@@ -46,9 +46,9 @@ labels! {
 labels! {
     /// Why an answer of a mirror was not read to its end: its status counts.
     CutReason {
-        /// It is longer than `response_bytes_max`.
+        /// The answer is longer than `response_bytes_max`.
         TooLong = "too_long",
-        /// More was to be read of long answers than there is time for, and what matters of this one was known.
+        /// The lane's budget for long answers is spent, and all facts that matter of this one were known.
         Budget = "budget",
     }
 }
@@ -67,7 +67,7 @@ labels! {
         WorkerBusy = "worker_busy",
         /// More than `rate_max`.
         Rate = "rate",
-        /// It waited longer than `ttl`.
+        /// The copy waited longer than `ttl`.
         Stale = "stale",
         /// Its content could not be searched for secrets.
         Redaction = "redaction",
@@ -107,7 +107,7 @@ labels! {
     LeftOut {
         /// The copy of a call had less time than its original, and that time was up.
         LessTime = "less_time",
-        /// How a call ended stands behind what is read of a response.
+        /// The call's status lies behind the part of a response that is read.
         EndUnread = "end_unread",
     }
 }
@@ -150,7 +150,7 @@ labels! {
         Tunnels = "tunnels",
         /// More requests a second than `limits.requests_per_second_max`.
         RequestRate = "request_rate",
-        /// It names a host that the connection's certificates are not for.
+        /// The request names a host that the connection's certificates are not for.
         Misdirected = "misdirected",
         /// A TLS client on a listener without TLS.
         NotPlaintext = "tls_on_plaintext",
@@ -168,7 +168,7 @@ labels! {
     Shed {
         /// All clients'.
         All = "all",
-        /// Those of one address.
+        /// Handshakes of one address.
         Address = "address",
     }
 }
@@ -183,12 +183,12 @@ labels! {
 }
 
 labels! {
-    /// By whom, or for what, a client's HTTP/2 stream was reset before its response was whole.
+    /// The side, or the reason, by which a client's HTTP/2 stream was reset before its response was whole.
     StreamReset {
         Client = "client",
-        /// It broke the protocol.
+        /// The client broke the protocol.
         Malformed = "malformed",
-        /// Its client took nothing of what was queued.
+        /// The client took none of the queued bytes.
         Stalled = "stalled",
         /// Its response could not be brought to its end.
         Gateway = "gateway",
@@ -204,7 +204,7 @@ labels! {
         Client = "client",
         /// The primary's did.
         Primary = "primary",
-        /// Nothing moved for `timeouts.tunnel_idle`.
+        /// No byte moved for `timeouts.tunnel_idle`.
         Idle = "idle",
         /// The gateway, or the listener, goes.
         Drain = "drain",
@@ -212,7 +212,7 @@ labels! {
 }
 
 labels! {
-    /// Which way bytes go in a tunnel.
+    /// The direction of bytes in a tunnel.
     TunnelWay {
         Up = "to_primary",
         Down = "to_client",
@@ -295,7 +295,7 @@ labels! {
         Noise = "noise",
         /// The peer went away in the middle.
         Closed = "closed",
-        /// It took too long.
+        /// The handshake took too long.
         Timeout = "timeout",
         /// Too many were under way.
         Pending = "pending",

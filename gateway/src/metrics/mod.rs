@@ -232,7 +232,7 @@ pub struct Shard {
     pub cpu_us: Gauge,
 }
 
-/// One worker's counters of the things that one configuration names, index for index.
+/// A worker's counters for one configuration, index for index.
 #[derive(Debug, Default)]
 pub struct Counters {
     pub routes: Box<[Arc<RouteCounters>]>,
@@ -261,7 +261,7 @@ impl Counters {
         let route = |r: &config::Route| {
             known.get(r.name.as_str()).and_then(|i| counters.routes.get(*i)).cloned().unwrap_or_default()
         };
-        // Those of one mirror end where they did, on whichever routes it was.
+        // A mirror's clusters end where they did, on whichever of its routes.
         let mut clusters: HashMap<String, Arc<Clusters>> = HashMap::new();
         for (route, counters) in before.routes.iter().zip(&counters.mirrors) {
             let named = route.mirrors.iter().zip(counters);
@@ -283,7 +283,7 @@ impl Counters {
             };
             r.mirrors.iter().map(|m| of(m).unwrap_or_else(|| fresh(m))).collect()
         };
-        // Another share is another trial: its chance is another.
+        // Another share is another trial, with another coin.
         let share = |c: &Config, r: &config::Route| {
             let mirror = r.mirrors.get(c.trial(r)?)?;
             Some((mirror.name.clone(), mirror.percent))

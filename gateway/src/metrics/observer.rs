@@ -11,7 +11,7 @@ use super::Counter;
 pub struct ObserverCounters {
     /// Lines of the access log written whole.
     pub log_lines: Counter,
-    /// Lines that found no room because what the log goes to took none in time.
+    /// Lines that were lost because the log's target took none in time, and no room was left.
     pub log_lines_lost: Counter,
     /// Opens and writes that failed.
     pub log_errors: Counter,

@@ -12,7 +12,7 @@ use super::{Code, Counter, FailReason, Histogram, Label, Tails};
 pub enum PrimaryEnd {
     /// The primary's whole answer was read.
     Code(Code),
-    /// It gave none, or not the whole of one.
+    /// The primary gave no whole answer.
     None,
     /// The client went away before, or the exchange was given up here: it tells nothing of the primary.
     Abandoned,
@@ -33,7 +33,8 @@ pub const CELLS_MAX: usize = ROWS * COLUMNS;
 
 type Row = [Counter; COLUMNS];
 
-/// The matrix of ends: a row for each of the primary's, a column for each of the mirror's. Rows come with what they count.
+/// The matrix of ends: a row for each of the primary's, a column for each of the mirror's. Rows are allocated with their first
+/// count.
 #[derive(Debug, Default)]
 pub struct Matrix(OnceLock<Box<[OnceLock<Box<Row>>; ROWS]>>);
 

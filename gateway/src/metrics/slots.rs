@@ -11,7 +11,7 @@ use super::histogram::{SLOTS, SLOTS_MAX, VALUE_MAX, merged, place, value_of};
 #[serde(from = "Vec<(u64, u64)>")]
 pub struct Slots(Vec<(u64, u64)>);
 
-/// As it was written: whatever the order, it is that of a distribution again.
+/// Counts as another process wrote them: sorted and summed, whatever their order.
 impl From<Vec<(u64, u64)>> for Slots {
     fn from(counts: Vec<(u64, u64)>) -> Self {
         Self::sum(counts.into_iter().filter(|(_, n)| *n > 0))
@@ -23,7 +23,7 @@ pub fn total(all: impl IntoIterator<Item = u64>) -> u64 {
     all.into_iter().fold(0, u64::saturating_add)
 }
 
-/// Two counts by level, the least first: see [`super::Tails`]. What has fewer levels counted nothing beyond.
+/// Two counts by level, the least first: see [`super::Tails`]. Missing levels count as zero.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TailCounts(Vec<(u64, u64)>);
@@ -58,7 +58,7 @@ impl TailCounts {
         self.with(other, u64::saturating_add)
     }
 
-    /// What came since an earlier look.
+    /// The counts since an earlier look.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         self.with(before, u64::saturating_sub)
@@ -77,7 +77,7 @@ impl Slots {
     /// Several together: each count goes to its place, for a thousand of them are too many to sort.
     pub fn together<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut counts = vec![0_u64; SLOTS_MAX];
-        // Another gateway's may have any values.
+        // Another gateway's counts may have any values.
         let mut elsewhere = Vec::new();
         for (value, n) in all.into_iter().flat_map(|slots| slots.0.iter().copied()) {
             let (octave, slot) = place(value.min(VALUE_MAX));

@@ -1,5 +1,5 @@
-//! Pairs of which the one time is beyond a level and the other is not: what is long on both sides speaks against neither. One hiccup
-//! lengthens many in a row, so a cluster of exceedances counts once (runs declustering of extremal statistics).
+//! Pairs with one time beyond a level and the other below it: a pair that is long on both sides speaks against neither. One
+//! hiccup lengthens many in a row, so a cluster of exceedances counts once (runs declustering of extremal statistics).
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ impl Tails {
         Self { clusters: Arc::clone(clusters), ..Self::default() }
     }
 
-    /// One pair more.
+    /// Counts a pair.
     pub fn count(&self, primary_us: u64, mirror_us: u64) {
         self.clusters.pairs.add(1);
         let number = self.clusters.pairs.get();

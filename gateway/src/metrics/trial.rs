@@ -1,12 +1,13 @@
-//! The responses that clients got where chance had their request copied, and where chance left it out: the two arms of a trial
-//! that every share below 100 % is. Whether copying itself changes what clients get is all that tells them apart.
+//! The clients' responses where chance had their request copied, and where chance left it out: the two arms of the trial that
+//! every share below 100 % is. The arms differ by the copying alone, so that a difference between them is its effect on
+//! clients.
 
 use super::{Counter, Histogram};
 
 /// Whether a request was drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arm {
-    /// It was drawn, whatever became of its copy.
+    /// The request was drawn, whatever the end of its copy.
     Copied,
     Spared,
 }
@@ -15,7 +16,7 @@ pub enum Arm {
 #[derive(Debug, Default)]
 pub struct Got {
     pub requests: Counter,
-    /// 4xx: a copy that overtakes its own request may have taken what it asks for.
+    /// 4xx: a copy that overtakes its own request may have taken the thing that both ask for.
     pub refused: Counter,
     /// 5xx.
     pub failed: Counter,
@@ -23,7 +24,7 @@ pub struct Got {
     pub duration: Histogram,
 }
 
-/// One route's counters while the share of its first mirror that draws by chance is the same.
+/// A route's counters while its first mirror that draws by chance keeps its share.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Trial {

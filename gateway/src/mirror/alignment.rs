@@ -1,18 +1,18 @@
-//! Whether a mirror's connection is in step with what is written on it. Pure: what happened comes in.
+//! Whether a mirror's connection is in step with the copies written on it. Pure: events come in.
 //!
-//! A response that answers nothing, and comes behind the next copy, cannot be told from that copy's: each response is set beside
-//! the request before its own from then on. Silence tells: a connection on which nothing is under way, and which says nothing
-//! for longer than its responses take, is in alignment. Until then what was answered on it is in doubt.
+//! A response that answers no copy, and comes behind the next copy, cannot be told from that copy's: from then on each response
+//! is paired with the request before its own. Silence shows alignment: a connection without a copy under way that stays silent
+//! for longer than its responses take is in step. Until then the responses on it are in doubt.
 
 use std::sync::Arc;
 
 use crate::limits::{IN_STEP_BATCHES_MAX, SILENCE_MS_MAX};
 use crate::metrics::MirrorCounters;
 
-/// Accounts of what is in doubt: more of them ask for silence sooner.
+/// Accounts of responses in doubt: more of them ask for silence sooner.
 const ACCOUNTS_MAX: usize = 64;
 
-/// One connection's responses since it was last known to be in alignment.
+/// A connection's responses since it was last known to be in alignment.
 #[derive(Debug, Default)]
 pub struct Alignment {
     doubtful: Vec<(Arc<MirrorCounters>, u64)>,
@@ -52,12 +52,12 @@ impl Alignment {
         !self.doubtful.is_empty()
     }
 
-    /// It was silent for long enough: nothing is in doubt any more.
+    /// Notes that the connection was silent for long enough: no response is in doubt any more.
     pub fn is_known(&mut self) {
         *self = Self { longest_us: self.longest_us - self.longest_us / 4, ..Self::default() };
     }
 
-    /// It sent a response that no request had asked for: pairs in doubt may stand beside another request, and are counted so.
+    /// Notes a response that no request had asked for: pairs in doubt may be of two requests, and are counted so.
     pub fn is_lost(&mut self) {
         for (account, responses) in std::mem::take(self).doubtful {
             account.suspect.add(responses);

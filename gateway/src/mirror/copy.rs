@@ -19,7 +19,7 @@ pub struct RequestCopy {
     /// Content that follows `head`, shared with the exchange it was taken from.
     pub pieces: Vec<Bytes>,
     pub to_head: bool,
-    /// It is not sent at this time of the worker's clock, in milliseconds, or later.
+    /// The copy is not sent at this time of the worker's clock, in milliseconds, or later.
     pub stale_ms: u64,
     /// How often it was begun on a connection.
     pub tries: u32,
@@ -34,7 +34,7 @@ impl RequestCopy {
         self.head.len() + self.pieces.iter().map(Bytes::len).sum::<usize>()
     }
 
-    /// It is about to be sent for the first time.
+    /// Keeps the request for its record: the copy is about to be sent for the first time.
     pub fn keep(&mut self) {
         let Self { head, pieces, ticket, .. } = self;
         ticket.keep(std::iter::once(head.as_slice()).chain(pieces.iter().map(AsRef::as_ref)));
@@ -104,7 +104,7 @@ impl<'a> Searching<'a> {
         if self.out.len() > self.unsearched.body_bytes_max { Err(DropReason::BodyTooLarge) } else { Ok(()) }
     }
 
-    /// Content without its secrets, and what `head` needs to go before it.
+    /// Content without its secrets, with the end of `head` added.
     pub fn end(self, head: &mut Vec<u8>) -> Result<Bytes, DropReason> {
         let Self { search, unsearched, mut out, .. } = self;
         search.end().map_err(|Unsearchable| DropReason::Redaction)?;
@@ -115,8 +115,8 @@ impl<'a> Searching<'a> {
     }
 }
 
-/// Ends a copy's head now that the length of its content is known. Its framing is ours: one length, or one chunk where
-/// trailers follow. Returns what goes behind the content.
+/// Ends a copy's head now that the length of its content is known. Its framing is ours: one length, or one chunk where trailers
+/// follow. Returns the bytes behind the content.
 pub(super) fn end_head(
     head: &mut Vec<u8>,
     content_bytes: usize,

@@ -1,5 +1,5 @@
-//! One worker's knowledge of one mirror endpoint: whether it can be reached, and how many copies one write to it may carry.
-//! Pure: what happened comes in, with the worker's coarse time.
+//! A worker's knowledge of a mirror endpoint: whether it can be reached, and how many copies one write to it may carry. Pure:
+//! events come in, with the worker's coarse time.
 
 use std::cell::Cell;
 
@@ -20,7 +20,7 @@ pub struct Endpoint {
     /// Connections open to it.
     live: Cell<usize>,
     retry_at_ms: Cell<u64>,
-    /// It has answered and kept its connection: pipelining may be tried.
+    /// The endpoint has answered and kept its connection: pipelining may be tried.
     keeps_alive: Cell<bool>,
     penalty_until_ms: Cell<u64>,
     /// The time that one more copy adds to a batch, in microseconds: at first a lone response's whole time, then the
@@ -36,14 +36,14 @@ pub struct Endpoint {
     is_gone: Cell<bool>,
 }
 
-/// Head-of-line time we accept on one connection: a batch is no longer than what the mirror answers within it.
+/// Head-of-line time we accept on one connection: the mirror answers a batch within it.
 const BATCH_SERVICE_US_MAX: u64 = 10_000;
 
 /// A lone answer that takes longer is never followed by a second copy on its connection, not even to learn how much of
 /// the time is the mirror's and how much our own worker's turn.
 const LONE_ANSWER_US_MAX: u64 = 100_000;
 
-/// After so many lone answers a second copy asks again what one more adds.
+/// After so many lone answers a second copy measures the added time again.
 const LEARN_EVERY: u32 = 64;
 
 impl Endpoint {
@@ -65,7 +65,7 @@ impl Endpoint {
         }
     }
 
-    /// It has a connection, may be tried now, or has not refused twice in a row.
+    /// Whether the endpoint has a connection, may be tried now, or has not refused twice in a row.
     pub fn is_reachable(&self, now_ms: u64) -> bool {
         self.live.get() > 0 || self.refusals.get() < 2 || self.may_connect(now_ms)
     }
@@ -105,9 +105,9 @@ impl Endpoint {
         }
     }
 
-    /// It closed a connection on which it got a copy or let none begin, without a response. A server that restarts, or dislikes
-    /// a request, does so now and then; one that does nothing else is called as seldom as one that refuses, or each copy would
-    /// cost a connection.
+    /// Notes that the endpoint closed a connection, on which it got a copy or let none begin, without a response. A server that
+    /// restarts, or dislikes a request, does so now and then. An endpoint that always does so is called as seldom as one that
+    /// refuses, or each copy would cost a connection.
     pub fn hung_up(&self, now_ms: u64) {
         let hang_ups = self.hang_ups.get().saturating_add(1);
         self.hang_ups.set(hang_ups);
@@ -116,7 +116,7 @@ impl Endpoint {
         }
     }
 
-    /// It answered: earlier failures are forgotten.
+    /// Notes an answer: earlier failures are forgotten.
     pub fn answers(&self) {
         self.hang_ups.set(0);
         self.refusals.set(0);
@@ -128,8 +128,8 @@ impl Endpoint {
         self.live.set(self.live.get().saturating_sub(1));
     }
 
-    /// It answered a batch of `copies` (≥ 1) in step and kept the connection: all of it in `total_us`, from the first
-    /// answer to the last in `spread_us`.
+    /// Notes that the endpoint answered a batch of `copies` (≥ 1) in step and kept the connection: all of it in `total_us`,
+    /// from the first answer to the last in `spread_us`.
     pub fn answered(&self, copies: usize, total_us: u64, spread_us: u64) {
         self.keeps_alive.set(true);
         let grown = self.batch_limit.get();
@@ -157,8 +157,8 @@ impl Endpoint {
         }
     }
 
-    /// It closed, broke, timed out or answered out of step while copies were pipelined: one at a time for a while, and
-    /// then from the beginning.
+    /// Notes that the connection closed, broke, timed out or got out of step while copies were pipelined: one copy at a time
+    /// for a while, and then from the beginning.
     pub fn misbehaved(&self, now_ms: u64) {
         self.penalty_until_ms.set(now_ms + PIPELINE_PENALTY_MS);
         self.gap_measured.set(false);

@@ -1,6 +1,6 @@
-//! The way of captured copies out of a worker: a ring without a lock that the capture's writer polls. A worker looks whether
-//! there is room before it gives a copy away, so that what finds none waits in its lane's ring and is dropped there, by the
-//! lane's policy and under its reasons.
+//! The way of captured copies out of a worker: a lock-free ring that the capture's writer polls. A worker looks for room before
+//! it gives a copy away. A copy without room waits in its lane's ring and is dropped there, by the lane's policy and under its
+//! reasons.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

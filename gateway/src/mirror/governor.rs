@@ -1,9 +1,9 @@
-//! Lowers a mirror's share by itself while the mirror fails or slows, its ring fills or the worker is late; raises it
-//! again when all is well. Pure: the worker's tick asks once a second and hands in what is to be seen.
+//! Lowers a mirror's share by itself while the mirror fails or slows, its ring fills or the worker is late; raises it again
+//! when all is well. Pure: the worker's tick asks once a second and hands in the counters.
 //!
-//! A share falls by half and rises by a tenth of what is configured: back within ten seconds, and never faster than a
-//! mirror that has just recovered can show that it did. Each worker governs by what it sees itself. A new configuration goes on
-//! where the one before it was: another percent is lowered by as much as the last one was.
+//! A share falls by half and rises by a tenth of the configured one: back within ten seconds, and never faster than a mirror
+//! that has just recovered can show that it did. Each worker governs by its own counters. A new configuration goes on from the
+//! one before it: another percent is lowered by as much as the last one was.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use config::Percent;
 use crate::limits::GOVERNOR_RING_PERCENT;
 use crate::metrics::{Class, DropReason, Label, LowerReason, MirrorCounters};
 
-/// One mirror's governor on one worker.
+/// A mirror's governor on one worker.
 #[derive(Debug)]
 pub struct Governor {
     settings: config::Governor,
@@ -57,7 +57,7 @@ impl Governor {
         }
     }
 
-    /// One with other settings that goes on from here: its share is lowered as far as this one's is.
+    /// A governor with other settings that goes on from here: its share is lowered as far as this one's is.
     #[must_use]
     pub fn go_on(&self, settings: &config::Governor, configured: Percent) -> Self {
         let [now, of] = [self.effective.get(), self.configured].map(|share| u64::from(share.per_million));

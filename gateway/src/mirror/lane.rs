@@ -1,7 +1,7 @@
-//! One mirror's ring on one worker, and the state that its two sides share: which shippers sleep, which copies wait,
-//! whether the mirror can be reached. Offering a copy never waits and never fails the exchange that offers.
+//! A mirror's ring on one worker, and the state that its two sides share: the sleeping shippers, the waiting copies, whether
+//! the mirror can be reached. Offering a copy never waits and never fails the exchange that offers.
 //!
-//! Knows no socket and no runtime; time is the worker's coarse milliseconds, handed in.
+//! The lane knows no socket and no runtime; time is the worker's coarse milliseconds, handed in.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -50,7 +50,7 @@ pub struct Lane {
     shippers: Cell<usize>,
     /// The worker's last generation that has it, from 1; 0 before the first.
     generation: Cell<u64>,
-    /// Nothing more can come: a shipper that finds nothing waiting ends.
+    /// No more copies come: a shipper that finds none waiting ends.
     last_call: Cell<bool>,
     /// Its copies are written to files: nothing has to be reached.
     captures: bool,
@@ -81,7 +81,7 @@ pub struct Whereabouts<'a> {
 #[derive(Debug)]
 struct Sleeper {
     shipper: usize,
-    /// It can send at once; one that cannot is woken only where no such sleeps.
+    /// The shipper can send at once; one that cannot is woken only where no such sleeps.
     has_connection: bool,
     waker: Waker,
 }
@@ -115,7 +115,7 @@ impl Lane {
         }
     }
 
-    /// Takes over what the configuration in force lets a response and a connection cost.
+    /// Takes over the limits of responses and connections in the configuration in force.
     pub fn follow(&self, config: &Config, settings: &config::Lane) {
         self.response_heads.set((&config.limits).into());
         if let Some(upstream) = config.upstreams.get(settings.upstream) {
@@ -125,7 +125,7 @@ impl Lane {
         }
     }
 
-    /// Counts `bytes` of long answers against what may be read of them.
+    /// Counts `bytes` of long answers against the budget of reading them.
     pub fn spend(&self, bytes: u64, now_ms: u64) {
         if bytes > 0 {
             self.answers.spend(bytes, now_ms);
@@ -318,7 +318,7 @@ impl Lane {
         self.shippers.set(self.shippers.get() + 1);
     }
 
-    /// It does so no more.
+    /// A shipper has ended.
     pub fn end_shipper(&self) {
         debug_assert!(self.shippers.get() > 0, "only a shipper that began can end");
         self.shippers.set(self.shippers.get().saturating_sub(1));
@@ -344,7 +344,7 @@ impl Lane {
         self.shippers.get() > 0
     }
 
-    /// Nothing more can come: the shippers send what waits, and end.
+    /// Tells the shippers that no more copies come: they send the waiting ones, and end.
     pub fn call_last(&self) {
         self.last_call.set(true);
         self.wake_all();
@@ -354,7 +354,7 @@ impl Lane {
         self.last_call.get()
     }
 
-    /// Gives up what waits and whatever may still come; returns how many waited.
+    /// Gives up the waiting copies and all that may still come; returns how many waited.
     pub fn close(&self) -> usize {
         self.closed.set(true);
         self.call_last();
@@ -434,7 +434,7 @@ pub struct Reserved {
 }
 
 impl Reserved {
-    /// Nothing yet.
+    /// A reservation of no bytes yet.
     pub fn new(lane: &Rc<Lane>) -> Self {
         Self { lane: Rc::clone(lane), bytes: 0 }
     }

@@ -1,7 +1,7 @@
-//! Every copy's account: a ticket that can only end in one counted outcome.
+//! The account of every copy: a ticket that can only end in one counted outcome.
 //!
-//! A ticket moves pending → waiting → in flight, each step counted when it happens; settling consumes it. One that is
-//! lost on the way (a panic, the end of the worker) settles itself when dropped, so the ledger balances whatever happens.
+//! A ticket moves pending → waiting → in flight, each step counted when it happens; settling consumes it. A ticket that is lost
+//! on the way (a panic, the end of the worker) settles itself when dropped, so the ledger balances whatever happens.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::observe::keep::Kept;
 use crate::observe::pairing::{Half, Joined};
 use crate::observe::record::CopyEnd;
 
-/// One copy of one request for one mirror.
+/// A copy of a request for one mirror.
 #[derive(Debug)]
 pub struct Ticket {
     counters: Arc<MirrorCounters>,
@@ -71,7 +71,7 @@ impl Ticket {
         self.stage = Stage::Waiting;
     }
 
-    /// It is about to be sent, in these parts.
+    /// Keeps these parts of the request for its record: the copy is about to be sent.
     pub fn keep<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]> + Clone) {
         if let Some(joined) = &mut self.joined {
             joined.keep(parts);
@@ -97,7 +97,7 @@ impl Ticket {
         }
     }
 
-    /// It ended without a response, so long after it was written.
+    /// Notes that the copy ended without a response, so long after it was written.
     pub fn took(&mut self, us: u64) {
         if let Some(joined) = &mut self.joined {
             joined.took_us = us;
@@ -111,7 +111,7 @@ impl Ticket {
         }
     }
 
-    /// Whose account it is.
+    /// The account of the copy's mirror.
     pub fn account(&self) -> &Arc<MirrorCounters> {
         &self.counters
     }
@@ -126,7 +126,7 @@ impl Ticket {
         let Half { status, grpc, latency_us, .. } = half;
         self.leave();
         self.counters.latency.record(latency_us);
-        // A call that was answered 200 is of the class of what it came to.
+        // A call is of the class of its gRPC status, though its HTTP status is 200.
         self.counters.completed.inc(match grpc.map_or(status, Status::as_http) {
             ..200 => Class::C1,
             200..300 => Class::C2,

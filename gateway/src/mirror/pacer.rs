@@ -1,17 +1,17 @@
-//! How fast one lane's shippers read what its mirror answers, and how often they call it: so much in a millisecond, so that no
-//! stretch of the worker's time is theirs alone. Pure: the worker's microseconds come in.
+//! The pace at which a lane's shippers read their mirror's answers, and call it: so much in a millisecond, so that no stretch
+//! of the worker's time is theirs alone. Pure: the worker's microseconds come in.
 //!
-//! The lane's budget bounds what its mirror costs in all. Its clock moves by ticks, and what a tick brings would be read in one
-//! go: for some milliseconds the worker would do little else, and clients that came then would wait.
+//! The lane's budget bounds the cost of its mirror as a whole. The budget's clock moves by ticks, and the bytes of a tick would
+//! be read in one go: for some milliseconds the worker would do little else, and clients that came then would wait.
 
 use std::cell::Cell;
 
 use crate::limits::{ANSWER_BYTES_PER_MS, PACE_DEBT_MS_MAX};
 
-/// One lane's on one worker.
+/// A lane's pacer on one worker.
 #[derive(Debug, Default)]
 pub struct Pacer {
-    /// Until when what was read is paid for.
+    /// The time at which the bytes that were read are paid for.
     paid_us: Cell<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! One mirror's copies of one request while they are taken, and while they wait for the primary's answer.
+//! A mirror's copies of one request while they are taken, and while they wait for the primary's answer.
 //!
 //! Several copies of one request differ in their heads only: its content is taken once and shared.
 
@@ -29,7 +29,7 @@ use crate::observe::trace;
 #[derive(Debug)]
 pub(super) struct Pending {
     ticket: Ticket,
-    /// Those of further copies, where the mirror amplifies.
+    /// Tickets of further copies, where the mirror amplifies.
     more: Vec<Ticket>,
     reserved: Reserved,
     head: Vec<u8>,
@@ -50,7 +50,7 @@ pub(super) struct Pending {
     body_bytes_max: usize,
     to_head: bool,
     expects_content: bool,
-    /// Nothing more comes.
+    /// The request is complete.
     is_complete: bool,
     awaits_answer: bool,
     unsearched: Option<Box<Unsearched>>,
@@ -68,7 +68,7 @@ impl Pending {
         for number in 0..policy.accounts() {
             let mut ticket = Ticket::open(&policy.counters);
             if source.pairing.get().is_some_and(|pairing| pairing.is_recorded()) {
-                // Also what is not taken is told.
+                // Copies that are not taken are told of, too.
                 join(&mut ticket, policy, number, source);
             }
             match &mut tickets {
@@ -89,7 +89,7 @@ impl Pending {
             return None;
         }
         if let Some(rules) = &policy.rules
-            // One that waits for the answer is counted against the rate when it is to be sent.
+            // A copy that waits for the answer is counted against the rate when it is to be sent.
             && !rules.wants_answer()
         {
             let allowed = rules.within_rate(1 + more.len(), source.now_ms);
@@ -423,7 +423,7 @@ fn idempotency_key(head: &mut Vec<u8>, name: &str, common: &[u8]) {
     head.extend_from_slice(b"\"\r\n");
 }
 
-/// Without its secrets first, so that what the mirror's own edits set stays as it is set.
+/// Edits a copy's head. Secrets go first, so that values that the mirror's own edits set stay.
 fn edit_head(head: &mut Vec<u8>, common: &[u8], source: &Source<'_>, rules: &Rules, host: Option<&[u8]>) {
     let change = RequestEdit {
         path: rules.path.as_ref().map(|path| {

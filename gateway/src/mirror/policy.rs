@@ -1,5 +1,5 @@
-//! One mirror of one route, prepared for a worker: which requests are eligible, which of them are copied, and what is
-//! special about the copies. Pure.
+//! A mirror of a route, prepared for a worker: the requests that it may copy, the share of them that it copies, and the special
+//! treatment of the copies. Pure.
 //!
 //! Rules that only some mirrors have stand apart in [`Rules`], so that a plain mirror passes all of them by one test.
 
@@ -30,7 +30,7 @@ pub const PRIMARY_STATUS: &str = "X-Umbra-Primary-Status";
 /// From the request forwarded to the head of the primary's answer, in milliseconds with three decimals.
 pub const PRIMARY_DURATION: &str = "X-Umbra-Primary-Duration";
 
-/// One mirror of one route, prepared for a worker.
+/// A mirror of a route, prepared for a worker.
 #[derive(Debug)]
 pub struct Policy {
     /// Index among the route's mirrors.
@@ -44,12 +44,12 @@ pub struct Policy {
     pub mark: Vec<u8>,
     /// `None` for a plain mirror.
     pub rules: Option<Rc<Rules>>,
-    /// Primaries beside which its answers say nothing, by their indices: of a candidate, its own upstream; of a baseline,
-    /// what it is no baseline of.
+    /// Indices of primaries whose answers are not compared with this mirror's: of a candidate, its own upstream; of a baseline,
+    /// the upstreams that it is no baseline of.
     pub unpaired: Box<[usize]>,
     /// Share of the requests whose answers are compared, and how much of each answer's content.
     pub compare: Option<(Percent, usize)>,
-    /// Whether it draws a request is what tells the two arms of its route's trial apart.
+    /// The mirror's draw decides to which arm of its route's trial a request belongs.
     pub is_trial: bool,
 }
 
@@ -141,8 +141,8 @@ impl Policy {
         key.and_then(|key| source.asked.hash(key)).map_or(common, Draw::of_key)
     }
 
-    /// Where the request belongs in the trial of this mirror, if it does. While the share is lowered, times are others for whom it
-    /// draws and whom it does not.
+    /// The arm of the trial of this mirror that the request belongs to, if any; none while the share is lowered, for the two
+    /// arms would then be of different times.
     pub fn arm(&self, draw: Draw, source: &Source<'_>) -> Option<Arm> {
         let share = self.share();
         if source.is_copy || share != self.percent || !self.concerns(source) {

@@ -1,5 +1,5 @@
 //! The proof that tells a copy of ours from any request of a client's: a word that follows from a key, beside the plain mark
-//! that tells mirrors what they get.
+//! that tells mirrors that a request is a copy.
 //!
 //! The word is the same for all copies made under one key: it proves the origin of a copy, and nothing of its content. Servers
 //! that are sent copies see it; clients are not. A process draws its key at its start, unless the environment names one that a
@@ -46,7 +46,7 @@ impl Proof {
         Self(word)
     }
 
-    /// This process's. An error names what the environment says wrongly.
+    /// The proof of this process. An error names the fault in the environment.
     pub fn of_process() -> Result<Self, String> {
         static PROOF: OnceLock<Proof> = OnceLock::new();
         if let Some(proof) = PROOF.get() {

@@ -186,7 +186,7 @@ impl<'s> Search<'s> {
         }
     }
 
-    /// Reads the next piece, and appends what can be told of it to `out`.
+    /// Reads the next piece, and appends the searched part to `out`.
     pub fn feed(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Unsearchable> {
         match self {
             Self::Json(search) => search.feed(piece, out).map_err(|NotJson| Unsearchable),

@@ -1,4 +1,4 @@
-//! One response of a mirror as it is read: the facts that matter of it, and the cost of reading it. Pure: bytes in, facts out.
+//! A mirror's response as it is read: the facts that matter of it, and the cost of reading it. Pure: bytes in, facts out.
 
 use std::sync::Arc;
 
@@ -10,19 +10,19 @@ use crate::limits::{ANSWER_CUT_BYTES, ANSWER_OVERHEAD_TIMES, ANSWER_PIECE_BYTES,
 use crate::metrics::LeftOut;
 use crate::observe::keep::{Budget, Keeping, Kept, keep};
 
-/// A copy and what matters of its response.
+/// A copy, and the facts that matter of its response.
 pub(super) struct Answered {
     pub(super) copy: RequestCopy,
     pub(super) status: u16,
     /// Of a call.
     pub(super) grpc: Option<Status>,
     pub(super) bytes: u64,
-    /// It was not read to its end.
+    /// The response was not read to its end.
     pub(super) is_cut: bool,
     pub(super) kept: Option<Kept>,
 }
 
-/// One response being read.
+/// A response being read.
 pub(super) struct Response {
     /// Of its heads, once the first byte was looked at.
     reader: Option<Reader>,
@@ -41,7 +41,7 @@ pub(super) struct Response {
 }
 
 impl Answered {
-    /// `call`: its status by what came, which is not all where that was cut.
+    /// `call`: the call's status by the bytes that came, which are not all where the response was cut.
     pub(super) fn new(
         mut copy: RequestCopy,
         status: u16,
@@ -74,12 +74,12 @@ impl Cost {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    /// It is so much in all.
+    /// Raises the cost to `bytes` in all.
     pub(super) fn become_at_least(&mut self, bytes: u64) {
         self.bytes = self.bytes.max(bytes);
     }
 
-    /// It is what is called long.
+    /// Whether the response counts as long.
     pub(super) fn is_long(&self) -> bool {
         self.bytes > ANSWER_SHORT_BYTES
     }
@@ -125,8 +125,8 @@ impl Response {
         self.message.as_ref().map(|message| message.status)
     }
 
-    /// All that matters of it is known, and to read on costs more than to give its connection up: by what it declares, or else by
-    /// what of it has come.
+    /// Whether all facts that matter are known, and to read on costs more than to give the connection up: by the length that the
+    /// response declares, or else by the bytes of it that have come.
     pub(super) fn is_dear(&self) -> bool {
         let is_kept = self.keeping.as_ref().is_none_or(|keeping| keeping.is_full());
         let Some(message) = self.message.as_ref().filter(|_| is_kept && self.cost.is_long()) else {
@@ -135,7 +135,7 @@ impl Response {
         message.incoming.bytes_expected().unwrap_or(self.cost.bytes) >= ANSWER_CUT_BYTES
     }
 
-    /// It is read no further: the kept content is a part.
+    /// Ends the reading early: the kept content is a part.
     pub(super) fn cut(&mut self) {
         self.is_cut = true;
         if let Some(keeping) = &mut self.keeping {

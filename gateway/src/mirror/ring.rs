@@ -109,13 +109,13 @@ impl<T> Ring<T> {
         self.reserve(bytes)
     }
 
-    /// Gives back what was set aside.
+    /// Gives a reservation back.
     pub fn release(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.reserved, "only what was reserved can be released");
         self.reserved = self.reserved.saturating_sub(bytes);
     }
 
-    /// Takes the oldest item and what it kept alive.
+    /// Takes the oldest item, with the bytes that it kept alive.
     pub fn pop(&mut self) -> Option<(T, usize)> {
         let (item, bytes) = self.queue.pop_front()?;
         self.bytes -= bytes;

@@ -9,7 +9,7 @@ use config::Percent;
 use crate::mix::mix;
 use crate::random::Random;
 
-/// One request's draw: uniform in 0..1_000_000.
+/// The draw of a request: uniform in 0..1_000_000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Draw(u32);
 

@@ -1,8 +1,8 @@
 //! Sends copies to a mirror and reads its answers only to discard them.
 //!
-//! A few shippers serve each lane, each on a connection of its own: one turn of one shipper is one bounded batch, so the
-//! mirror work of a worker's turn is bounded by `connections_max` batches. Whatever the mirror does ends in a counted
-//! outcome here and is felt nowhere else. Knows nothing of clients, routes or exchanges.
+//! A few shippers serve each lane, each on a connection of its own: one turn of one shipper is one bounded batch, so the mirror
+//! work of a worker's turn is bounded by `connections_max` batches. Every fault of the mirror ends in a counted outcome here
+//! and is felt nowhere else. The room knows nothing of clients, routes or exchanges.
 
 mod call;
 mod capture;
@@ -31,7 +31,7 @@ use crate::observe::keep::Budget;
 use crate::observe::pairing::Half;
 use crate::time::Millis;
 
-/// One sender of copies, on a connection of its own.
+/// A sender of copies, on a connection of its own.
 pub struct Shipper {
     pub lane: Rc<Lane>,
     pub settings: config::Lane,
@@ -163,7 +163,7 @@ impl Shipper {
         if let Some(connection) = connection {
             connection.endpoint.closed();
             if let Some(fault) = connection.stream.broken() {
-                // It is called again later: an endpoint that breaks TLS makes handshakes cost something.
+                // The endpoint is called again later: an endpoint that breaks TLS makes handshakes cost something.
                 self.lane.counters.tls.failures.inc(fault);
                 connection.endpoint.refused(self.sweeper.now_ms());
             }
@@ -183,7 +183,7 @@ impl Shipper {
         let endpoint = Rc::clone(&connection.endpoint);
         let deepest = endpoint.depth(self.settings.pipeline_max, self.sweeper.now_ms());
         connection.batches += 1;
-        // It tells a copy's time, and nothing of what more would do.
+        // A lone copy shows a copy's own time, and nothing of the effect of more.
         let is_measured = deepest > 1 && connection.batches.is_multiple_of(LONE_EVERY);
         let depth = if is_measured { 1 } else { deepest };
         let mut out = Gather::new(self.buffers.block());
@@ -220,7 +220,7 @@ impl Shipper {
         // Not before: the preparation of the copies is no time of the mirror's.
         let started_us = self.sweeper.now_us();
         flying.iter_mut().skip(sent_before).for_each(|copy| copy.ticket.send(started_us));
-        // One deadline for the whole batch, its writing included: progress does not extend it.
+        // A deadline for the whole batch, its writing included: progress does not extend it.
         connection
             .stream
             .give_up_at(self.sweeper.now_ms().saturating_add(Millis::from(self.settings.timeout).0));
@@ -243,8 +243,8 @@ impl Shipper {
                 After::Keep
             }
             Ended::Announced => {
-                // RFC 9112 §9.6: after it said close, a server does not process further requests of the connection, so
-                // what was written behind is unseen and may be written once more elsewhere.
+                // RFC 9112 §9.6: after its `close`, a server does not process further requests of the connection, so that the
+                // copies behind were not seen and may be written once more elsewhere.
                 if !flying.is_empty() {
                     if connection.answers < WELL_USED_ANSWERS {
                         endpoint.misbehaved(self.sweeper.now_ms());
@@ -412,8 +412,8 @@ impl Shipper {
         if flying.is_empty() { Ended::Announced } else { Ended::Failed(Failure::Closed) }
     }
 
-    /// Settles what one read completed. Answers that came together share the time since those before them evenly: how
-    /// long each was in the making cannot be seen from here.
+    /// Settles the answers that one read completed. Answers that came together share the time since those before them evenly:
+    /// the time that each was in the making cannot be seen from here.
     fn settle(&self, done: &mut Vec<Answered>, now_us: u64, pace: &mut Pace, alignment: &mut Alignment) {
         let Some(latency_us) = (now_us - pace.last_us).checked_div(done.len() as u64) else { return };
         pace.last_us = now_us;
@@ -432,8 +432,8 @@ struct Pace {
     last_us: u64,
     /// The first byte of the first answer came.
     first_us: Option<u64>,
-    /// It carries one copy, whose time is its own: behind another, a response may be ready long before it comes, or
-    /// wait for its turn.
+    /// The batch is one copy, whose time is its own: behind another, a response may be ready long before it comes, or wait for
+    /// its turn.
     is_lone: bool,
 }
 

@@ -28,7 +28,7 @@ pub struct Source<'a> {
     pub is_copy: bool,
     /// The proof that its copies are ours.
     pub proof: Option<&'a Proof>,
-    /// The request as the client sent it, and what of its path the route matched.
+    /// The request as the client sent it, and the part of its path that the route matched.
     pub asked: &'a RequestView<'a>,
     pub matched: Matched,
     /// Index of the primary it goes to, among the route's.

@@ -1,7 +1,7 @@
-//! Copies under way on one HTTP/2 connection to a mirror: which stream is whose, and what of its answer matters. Pure: bytes
-//! and times in, bytes and ends of copies out.
+//! Copies under way on one HTTP/2 connection to a mirror: the stream of each, and the facts that matter of its answer. Pure:
+//! bytes and times in, bytes and ends of copies out.
 //!
-//! Each copy has a window, a deadline and an answer of its own: one that stalls is reset when its time is over, and those
+//! Each copy has a window, a deadline and an answer of its own: a copy that stalls is reset when its time is over, and those
 //! beside it go on.
 
 mod content;
@@ -57,19 +57,19 @@ pub(super) enum Unsent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Appetite {
     All,
-    /// Of long ones what matters, and no more.
+    /// Of long answers the part that matters, and no more.
     Enough,
     /// No more than was asked for.
     None,
 }
 
-/// One copy and what came of its answer.
+/// A copy, with the state of its answer.
 struct Flight {
     id: u32,
     copy: RequestCopy,
     end_ms: u64,
     opened_ms: u64,
-    /// It was begun, or its last byte was given to the kernel.
+    /// The time at which the copy was begun, or its last byte given to the kernel.
     sent_us: u64,
     is_sent: bool,
     /// Of the final head, once that came.
@@ -86,13 +86,13 @@ struct Flight {
     _reserved: Reserved,
 }
 
-/// One connection's copies.
+/// The copies of one connection.
 pub(super) struct Streams {
     session: Session,
     terms: Terms,
     /// By their ids, which only grow.
     flights: Vec<Flight>,
-    /// Those whose last byte was not given to the kernel.
+    /// Copies whose last byte was not given to the kernel.
     unsent: usize,
     is_open: bool,
     over: Option<FailReason>,
@@ -101,7 +101,7 @@ pub(super) struct Streams {
     spent: u64,
     /// Answers that were not read to their end.
     pub(super) cuts: Vec<CutReason>,
-    /// Of what the mirror asked us.
+    /// The cost of the mirror's PINGs and SETTINGS, which we answer.
     asked: Cost,
     window_bytes: u64,
     answers: u64,
@@ -209,7 +209,7 @@ impl Streams {
         (now_ms, now_us): (u64, u64),
     ) -> Option<(RequestCopy, Unsent)> {
         if self.over.is_some() {
-            // It ended while the copy was made ready.
+            // The connection ended while the copy was made ready.
             return Some((copy, Unsent::NoRoom));
         }
         let Some((head_bytes, framing)) = wire(&copy.head) else {
@@ -229,7 +229,7 @@ impl Streams {
         };
         if !is_whole {
             let twice = say_content(&mut self.session, id, framing, (rest, &copy.pieces), now_ms);
-            // It was let in: where there is no room for that, it goes all the same.
+            // The copy was let in: where there is no room for that, it goes all the same.
             let _ = reserved.grow(twice);
         }
         self.flights.push(Flight {
@@ -297,7 +297,7 @@ impl Streams {
         self.deliver(b"", (now_ms, 0), Appetite::All);
     }
 
-    /// Nothing more is read or written.
+    /// Ends the connection: every copy under way has failed.
     pub(super) fn cut(&mut self, why: FailReason) {
         self.over.get_or_insert(why);
         for flight in std::mem::take(&mut self.flights) {
@@ -350,7 +350,7 @@ impl Streams {
                 Event::StreamsChanged => {
                     self.is_open |= self.session.takes_streams() && self.session.streams_allowed() > 0;
                 }
-                // It never waits for room: a copy is queued whole.
+                // A copy is queued whole: it never waits for room.
                 Event::Room { .. } | Event::Flushed { .. } => {}
                 // Of the other role.
                 Event::Refused { .. } | Event::Malformed { .. } => {}

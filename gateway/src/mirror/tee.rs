@@ -28,8 +28,8 @@ pub struct Tee {
 impl Tee {
     /// Opens the accounts of each mirror that the request concerns and takes the head for those that want a copy.
     ///
-    /// They leave in an order that is drawn for each request: the copy that leaves first finds what the others change, and nobody is
-    /// to be judged by where the configuration names it. Whichever two there are, either is as often the first.
+    /// Copies leave in an order that is drawn for each request: the copy that leaves first finds the state that the others
+    /// change, and no mirror is to be judged by its place in the configuration. Of any two, either is as often the first.
     pub fn begin(policies: &[Policy], draw: Draw, source: &Source<'_>, buffers: &Buffers) -> Self {
         let mut tee = Self::default();
         for policy in in_turn(policies, source.random) {
@@ -95,7 +95,7 @@ impl Tee {
 /// From any of them on, forwards or backwards.
 fn in_turn<'p, T>(all: &'p [T], random: &Random) -> impl Iterator<Item = &'p T> {
     let n = all.len();
-    // One alone is in order, and costs no draw.
+    // A single mirror is in order, and costs no draw.
     let drawn = if n > 1 { random.below(2 * n as u64) as usize } else { 0 };
     let (from, is_backwards) = (drawn / 2, drawn % 2 == 1);
     let at = move |step: usize| if is_backwards { (from + n - step) % n } else { (from + step) % n };
@@ -527,7 +527,7 @@ pub(super) mod tests {
         let end = "Transfer-Encoding: chunked\r\n\r\n15\r\n{\"card\":\"[redacted]\"}\r\n0\r\n\
                    Authorization: [redacted]\r\nT: 1\r\n\r\n";
         assert_eq!(wire(&policies[0]).unwrap(), format!("{start}{end}"));
-        // Nothing to search in.
+        // An empty content has no secret.
         let mut tee = begin_at(head, &at, &policies, Framing::None, draw);
         tee.complete(b"", 0);
         assert_eq!(wire(&policies[0]).unwrap(), format!("{start}Content-Length: 0\r\n\r\n"));

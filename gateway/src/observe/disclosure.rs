@@ -1,6 +1,6 @@
-//! The parts of a request that may be disclosed: the one way from its own words to all that shows them (access log, spans, samples,
-//! evidence), without what any mirror of its route redacts. And when it happened, as text. It knows no place where anything is
-//! told.
+//! The parts of a request that may be disclosed: the one way from a request to every place that shows it (access log, spans,
+//! samples, evidence), without the parts that any mirror of its route redacts. Also its time, as text. The room knows none of
+//! these places.
 
 pub mod said;
 
@@ -55,7 +55,7 @@ pub fn disclosed<'r>(record: &'r Record, secrets: Option<&Secrets>) -> Disclosed
     }
 }
 
-/// Everything that any mirror of these routes redacts, and what the access log does.
+/// The secrets of these routes: all that any of their mirrors redacts, and all that the access log does.
 pub fn secrets<'c>(config: &'c Config, routes: impl IntoIterator<Item = &'c Route>) -> Option<Secrets> {
     Secrets::new(&redacted(config, routes))
 }
@@ -156,7 +156,7 @@ pub fn unix_ns(at: SystemTime) -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A clock that was set beyond what a calendar has stands at its beginning.
+/// The time in UTC. A time beyond the calendar becomes the Unix epoch.
 fn utc(at: SystemTime) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ns(at))).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }

@@ -36,7 +36,7 @@ impl Budget {
         self.refused.load(Relaxed)
     }
 
-    /// Room for what is good to have: answers have the other half.
+    /// Takes room for parts that are not necessary: answers have the other half.
     fn take_spare(&self, bytes: usize) -> bool {
         let fits = self.used().saturating_add(bytes) <= self.bytes_max.load(Relaxed) / 2;
         if fits {
@@ -45,7 +45,7 @@ impl Budget {
         fits
     }
 
-    /// Only the worker takes, so what it reads can only have become less.
+    /// Only the worker takes, so that the value it reads can only have become less.
     fn take(&self, bytes: usize) -> bool {
         let fits = self.used().saturating_add(bytes) <= self.bytes_max.load(Relaxed);
         if fits {

@@ -1,8 +1,7 @@
-//! Seeing what happened: an exchange and its copies joined to what they came to together (`pairing`), answers kept to be
-//! compared (`keep`), and a record of it all (`record`) on its way to another thread (`tap`),
-//! which hands it to its readers (`observer`).
+//! Observing exchanges: an exchange and its copies joined to one outcome (`pairing`), answers kept for comparison (`keep`), and
+//! a record of it all (`record`) on its way to another thread (`tap`), which hands it to its readers (`observer`).
 //!
-//! On a worker nothing here waits, and nothing here is a reason for an exchange to wait or to fail.
+//! On a worker this room never waits, and gives an exchange no reason to wait or to fail.
 
 pub mod pairing;
 pub mod keep;

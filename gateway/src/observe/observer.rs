@@ -57,7 +57,7 @@ impl Readers {
         }
     }
 
-    /// Strangers wrote what a record holds: none of its readers may take the others along.
+    /// Hands a record to each reader. Its content is a client's: a reader that panics must not take the others along.
     fn take(&mut self, record: &Record) {
         let Self { access_log, spans, comparator, counters } = self;
         counters.survive(|| access_log.take(record));
@@ -65,7 +65,7 @@ impl Readers {
         counters.survive(|| comparator.take(record));
     }
 
-    /// Another configuration is in force.
+    /// Takes over another configuration.
     fn turn(&mut self, config: &Config, roots: Option<&Roots>, schemas: &Schemas) {
         self.access_log.turn(config);
         self.spans.turn(config, roots);
@@ -84,7 +84,7 @@ impl Readers {
         counters.survive(|| spans.tick());
     }
 
-    /// Nothing comes any more.
+    /// Ends the readers' work.
     fn end(&mut self) {
         self.access_log.end();
         self.spans.end();
@@ -94,7 +94,7 @@ impl Readers {
 /// Questions of the control plane to the thread.
 #[derive(Debug)]
 enum Command {
-    /// Another configuration is in force, whom it believes to be the collector of spans, and the descriptors that it names.
+    /// Another configuration is in force; with the roots that verify the collector of spans, and the descriptors that it names.
     Turn(Arc<Config>, Option<Roots>, Arc<Schemas>),
     Reopen,
 }
@@ -107,7 +107,7 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Reads what comes out of `spouts` until it is joined.
+    /// Starts the thread, which reads the records of `spouts` until it is joined.
     pub fn start(config: &Arc<Config>, spouts: Vec<Spout>, readers: Readers) -> io::Result<Self> {
         let (commands, heard) = channel();
         spouts.iter().for_each(|spout| spout.budget.set_max(budget_of(config, spouts.len())));
@@ -118,7 +118,7 @@ impl Observer {
         Ok(Self { commands, thread: Some(thread) })
     }
 
-    /// Another configuration is in force; `roots` and `schemas` as [`Readers::new`] has them.
+    /// Tells the thread another configuration; `roots` and `schemas` as [`Readers::new`] has them.
     pub fn turn(&self, config: &Arc<Config>, roots: Option<&Roots>, schemas: &Arc<Schemas>) {
         // A thread that is gone logs nothing more anyway.
         let _ = self.commands.send(Command::Turn(Arc::clone(config), roots.cloned(), Arc::clone(schemas)));

@@ -1,6 +1,6 @@
-//! One exchange and its copies, joined: the one that ends last completes their record. Pure.
+//! An exchange and its copies, joined: the one that ends last completes their record. Pure.
 //!
-//! The exchange holds it and so does every copy's ticket, whatever becomes of the copy; with the last of them it is
+//! The exchange holds the pairing and so does every copy's ticket, whatever the end of the copy; with the last of them it is
 //! dropped, and that is the one moment at which a record leaves. Times are the worker's microseconds.
 
 use std::cell::{Cell, RefCell};
@@ -38,7 +38,7 @@ pub struct Half {
     pub grpc: Option<Status>,
     pub latency_us: u64,
     pub bytes: u64,
-    /// Nothing but its own request was waited for meanwhile.
+    /// The time is its own request's alone: no other was waited for meanwhile.
     pub is_sure: bool,
 }
 
@@ -66,7 +66,7 @@ struct Detail {
 }
 
 impl Pairing {
-    /// One that becomes a record.
+    /// A pairing that becomes a record.
     pub fn recorded(record: Record, tap: &Rc<Tap>) -> Self {
         let sealed = Sealed { record, held: Vec::new(), said: None };
         let detail = Detail { sealed, tap: Rc::clone(tap) };
@@ -80,7 +80,7 @@ impl Pairing {
         self.detail.is_some()
     }
 
-    /// Changes what the record says; nothing where there is none.
+    /// Changes the record, where there is one.
     pub fn note(&self, change: impl FnOnce(&mut Record)) {
         if let Some(detail) = &self.detail {
             change(&mut detail.borrow_mut().sealed.record);

@@ -12,7 +12,7 @@ use crate::address::Address;
 use crate::asked::{Scheme, Version};
 use crate::metrics::{DropReason, FailReason, Label, RejectReason, SkipReason};
 
-/// One exchange, and each of its copies. Made when the last of them is over.
+/// An exchange, and each of its copies. Made when the last of them is over.
 #[derive(Debug)]
 pub struct Record {
     /// The configuration that the indices below are of, by its worker's own handle: a count that all workers wrote to would be a
@@ -95,13 +95,13 @@ pub struct PrimaryLeg {
     pub primary: usize,
     /// The last one that was asked.
     pub endpoint: Option<Address>,
-    /// One and each retry.
+    /// The first attempt and each retry.
     pub attempts: u32,
     /// Of its answer, were it whole or not.
     pub status: Option<u16>,
     /// Its answer was read to the end.
     pub is_whole: bool,
-    /// The route granted it another try than its first, which is what copies are paired with.
+    /// The route granted it another try; copies are paired with the first.
     pub is_retried: bool,
     /// From the request forwarded to the last byte of the answer read, in microseconds.
     pub latency_us: u64,
@@ -111,7 +111,7 @@ pub struct PrimaryLeg {
     pub answer: Option<Answer>,
 }
 
-/// One copy.
+/// A copy.
 #[derive(Debug)]
 pub struct CopyLeg {
     /// Index among the route's mirrors.

@@ -14,7 +14,7 @@ use crate::metrics::Shard;
 /// Records that wait for the other thread, of one worker.
 const RECORDS_MAX: usize = 4096;
 
-/// Bytes of what clients wrote in them, of one worker: heads may be long.
+/// Bytes of clients' texts in records, of one worker: heads may be long.
 pub const RECORDS_BYTES_MAX: usize = 8 << 20;
 
 /// A record, and the room that its answers take until it is dropped.
@@ -22,7 +22,7 @@ pub const RECORDS_BYTES_MAX: usize = 8 << 20;
 pub struct Sealed {
     pub record: Record,
     pub(super) held: Vec<Held>,
-    /// Bytes of what its client wrote, while it waits.
+    /// Bytes of its client's texts, while it waits.
     pub(super) said: Option<Weighed>,
 }
 
@@ -57,9 +57,9 @@ impl Drop for Weighed {
 pub struct Tap {
     records: RefCell<Producer<Box<Sealed>>>,
     shard: Arc<Shard>,
-    /// Bytes of what clients wrote in records that wait.
+    /// Bytes of clients' texts in records that wait.
     said: Arc<Waiting>,
-    /// Of what its exchanges keep of answers.
+    /// The budget of the answers that its exchanges keep.
     pub budget: Arc<Budget>,
 }
 

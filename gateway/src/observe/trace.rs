@@ -20,8 +20,8 @@ pub struct Parent {
     pub is_sampled: bool,
 }
 
-/// Reads a `traceparent`; `None` for what the specification tells to ignore (§3.2.2). Several lines of it, joined by a comma,
-/// are such a thing.
+/// Reads a `traceparent`; `None` for values that the specification tells to ignore (§3.2.2). Several lines of it, joined by a
+/// comma, are such a value.
 pub fn parse(value: &[u8]) -> Option<Parent> {
     let (known, rest) = value.split_at_checked(TRACEPARENT_BYTES)?;
     // Of a later version the beginning is the same, and more may follow behind a dash (§4.3).
@@ -175,7 +175,7 @@ mod tests {
                 assert_eq!((hex(&parent.trace_id), hex(&parent.span)), (id.into(), span.into()), "{text}");
             }
         }
-        // Nothing cut anywhere is one, and nothing panics.
+        // A cut value is no `traceparent`, and does not panic.
         for end in 0..GIVEN.len() {
             assert_eq!(parse(&GIVEN.as_bytes()[..end]), None);
         }

@@ -1,5 +1,4 @@
-//! What CORS makes of a request (Fetch standard, "CORS protocol"): a preflight that is answered here, or fields for whatever
-//! answers. Pure.
+//! CORS of a request (Fetch standard, "CORS protocol"): a preflight that is answered here, or fields for the answer. Pure.
 
 use config::{HeaderEdits, OriginMatch, Unmatched};
 use regex::bytes::Regex;
@@ -34,16 +33,16 @@ enum OriginTest {
 #[derive(Debug)]
 enum Listed {
     Nothing,
-    /// With credentials `*` is a name like any other to a browser, so that it is told what it asked for.
+    /// Every name. With credentials browsers take `*` for a name, so that the answer lists the names that were asked for.
     All,
     Names(String),
 }
 
-/// What becomes of a request.
+/// The treatment of a request.
 #[derive(Debug)]
 pub(super) enum Met {
     Preflight(Box<Answer>),
-    /// It goes its way, and its response gets these fields.
+    /// The request is forwarded, and its response gets these fields.
     Fields(Option<Box<HeaderEdits>>),
 }
 
@@ -100,7 +99,7 @@ impl Cors {
         preflight(Some(fields))
     }
 
-    /// A cache must not tell one origin what is for another.
+    /// Vary, so that a cache does not give one origin the answer for another.
     fn vary(&self) -> Option<HeaderEdits> {
         let vary = || vec![("vary".to_owned(), "Origin".to_owned())];
         (!self.is_for_all).then(|| HeaderEdits { add: vary(), ..HeaderEdits::default() })
@@ -114,7 +113,7 @@ fn preflight(fields: Option<HeaderEdits>) -> Met {
     Met::Preflight(Box::new(answer))
 }
 
-/// A field's value as an edit has it: what is no text in it could be no name and no origin either.
+/// A field's value as an edit has it: invalid UTF-8 could be no name and no origin either.
 fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(value).into_owned()
 }
@@ -213,7 +212,7 @@ mod tests {
                 ask(a).to_vec(),
                 "200 allow-origin: https://a.example; expose-headers: x-id, x-b; allow-methods: GET, PUT; allow-headers: x-a; max-age: 3600; vary: Origin",
             ),
-            // Of other origins it is for the primary to say, or nobody.
+            // Other origins are left to the primary.
             (one, "OPTIONS", ask("https://b.example").to_vec(), "vary: Origin"),
             (
                 r#"origins = ["https://a.example"], unmatched = "answer""#,

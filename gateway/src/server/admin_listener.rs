@@ -26,7 +26,7 @@ impl AdminListener {
     /// the one before no connection is taken any more, and those that are open end with the response under way.
     ///
     /// # Errors
-    /// It cannot be served there; then all is as it was.
+    /// The page cannot be served there; then all is as it was.
     pub(super) fn follow(
         &mut self,
         wanted: &config::Admin,

@@ -1,5 +1,5 @@
-//! The files behind `tls` keys and the folders behind captures, looked at for a configuration: what is wrong with them is
-//! told like all else that is wrong with it, by key and line.
+//! Reads the files behind `tls` keys and checks the folders of captures: their faults are told like all other faults of a
+//! configuration, by key and line.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(super) fn files(config: &Config) -> Vec<PathBuf> {
     files
 }
 
-/// The TLS of `config`; `before` is what is in force. With what is odd and not wrong.
+/// The TLS of `config`, with warnings; `before` is the one in force.
 pub(super) fn load(
     config: &Config,
     before: Option<(&Config, &Tls)>,
@@ -36,7 +36,7 @@ pub(super) fn load(
     Ok((Arc::new(tls), odd))
 }
 
-/// A configuration with all that it names, for who only asks whether it is sound.
+/// A configuration with all that it names, for verbs that only check it.
 pub(crate) fn read(source: &Source) -> Result<Checked, Vec<Problem>> {
     let (mut checked, text) = source.read_served(&Served::default())?;
     let wrong: Vec<Problem> = captures(&checked.config, &text).collect();

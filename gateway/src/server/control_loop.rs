@@ -1,7 +1,7 @@
-//! The control loop: what the main thread waits for once the workers serve. Signals, changes, watchdogs, deaths, the successor;
-//! then the drain.
+//! The control loop: the main thread's work once the workers serve. It waits for signals, changes, watchdogs, deaths and the
+//! successor; then it drains.
 //!
-//! Nothing here takes time: whatever does is waited for beside all else, on a thread or a task of its own.
+//! The loop itself does not block: slow work is waited for beside all else, on a thread or a task of its own.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub(super) struct ControlPlane<'a> {
     pub(super) health: watch::Sender<Health>,
     pub(super) notify: Notify,
     pub(super) program: Program,
-    /// It was started and does not serve yet.
+    /// The successor that was started and does not serve yet.
     pub(super) successor: Option<Successor>,
     /// The change that is being made.
     pub(super) underway: Option<Underway>,
@@ -66,7 +66,7 @@ pub(super) struct Changed {
 
 /// How the watch over a serving gateway ends.
 enum Watched {
-    /// It was asked to stop.
+    /// The gateway was asked to stop.
     Stop,
     /// Another process serves now.
     HandedOver,
@@ -96,7 +96,7 @@ impl ControlPlane<'_> {
         }
     }
 
-    /// Requests are welcome, unless what to do with them is still to be read.
+    /// Reports readiness, unless a cluster is still to be read.
     fn is_ready(&self) {
         if self.reloader.source.cluster().is_none_or(Cluster::is_synced) {
             self.health.send_modify(|h| h.phase = Phase::Ready);
@@ -123,7 +123,7 @@ impl ControlPlane<'_> {
             tokio::select! {
                 asked = signals.next() => match asked {
                     SignalCommand::Stop(signal) => {
-                        // One that serves already goes on; one that does not would find no sockets any more.
+                        // A successor that serves already goes on; one that does not would find no sockets any more.
                         if let Some(successor) = self.successor.take_if(Successor::has_said) {
                             return self.is_followed_by(&successor);
                         }
@@ -192,7 +192,7 @@ impl ControlPlane<'_> {
             return tracing::info!("SIGUSR2: a successor is started when the change under way has ended");
         }
         if std::process::id() == 1 {
-            // A container, or what else it is first in, ends with its first process and takes all others along.
+            // A container ends with its first process, and all others with it.
             return tracing::error!(
                 "SIGUSR2 ignored: this is its container's first process, which ends with it"
             );
@@ -266,7 +266,7 @@ impl ControlPlane<'_> {
         }
     }
 
-    /// Opens what the next configuration listens at, and serves admin there. With an error nothing has happened.
+    /// Opens the listeners of the next configuration, and serves admin there. With an error nothing has changed.
     fn bind(&mut self, next: Next) -> Result<(Next, Listeners), Vec<Problem>> {
         let config = &next.ready.snapshot.config;
         let listeners = self.reloader.listeners.next(config, &next.ready.text)?;
@@ -287,7 +287,7 @@ impl ControlPlane<'_> {
         self.underway = None;
         self.health.send_modify(|h| h.phase = Phase::Draining);
         self.tell(command);
-        // Those that a successor has not, nobody takes from any more: who comes now is refused rather than left to wait.
+        // Sockets that a successor does not have are closed: a client that comes now is refused rather than left to wait.
         self.reloader.listeners = Listeners::default();
         let deadline = tokio::time::sleep(self.reloader.store.open().config.timeouts.drain + DRAIN_GRACE);
         tokio::pin!(deadline);
@@ -336,7 +336,7 @@ impl ControlPlane<'_> {
         let page = self.reloader.store.open();
         let mirrors = page.counters.iter().flat_map(|c| &c.mirrors).flatten();
         let of = |m: &Arc<MirrorCounters>| {
-            // A worker that gives up leaves what its shippers hold to the end of the process.
+            // Copies that the shippers of a worker still hold when it gives up are held to the end of the process.
             let held = m.pending.get() + m.waiting.get() + m.in_flight.get();
             let told = m.dropped.get(metrics::DropReason::Drain) + m.failed.get(metrics::FailReason::Drain);
             told + u64::try_from(held).unwrap_or(0)
@@ -345,7 +345,7 @@ impl ControlPlane<'_> {
     }
 }
 
-/// Waits until the files have changed; for ever, where nobody looks.
+/// Waits until the files have changed; for ever, where they are not watched.
 async fn told(watch: &mut Option<mpsc::Receiver<()>>) {
     let told = match watch {
         Some(watch) => watch.recv().await,

@@ -1,5 +1,5 @@
-//! The descriptor sets that `compare` names, read once for a configuration: what is wrong with them is told like all else that is
-//! wrong with it.
+//! The descriptor sets that `compare` names, read once for a configuration: their faults are told like all other faults of a
+//! configuration.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,7 +12,7 @@ use config::{Config, Role};
 use super::source::{Source, SourceText};
 use crate::compare::{Schema, Schemas};
 
-/// Each set, with the key of whoever names it first: a baseline has its from a candidate.
+/// Each set, with the key that names it first: a baseline has its from a candidate.
 fn named(config: &Config) -> Vec<(String, &PathBuf)> {
     let mut all: Vec<(String, &PathBuf)> = Vec::new();
     for role in [Role::Candidate, Role::Baseline] {
@@ -29,13 +29,13 @@ fn named(config: &Config) -> Vec<(String, &PathBuf)> {
     all
 }
 
-/// Those that are watched.
+/// Files that are watched.
 pub(super) fn files(config: &Config) -> Vec<PathBuf> {
     named(config).into_iter().map(|(_, file)| file.clone()).collect()
 }
 
-/// Reads them, of a bounded length each, and one that has several names once. Where many authors have a part in the configuration
-/// one that cannot be read is odd and not wrong: what it would have named has numbers.
+/// Reads the sets, of a bounded length each, and a file with several names once. In a configuration of many authors an
+/// unreadable set is only warned of: fields then have numbers in place of names.
 pub(super) fn load(
     config: &Config,
     (text, source): (&SourceText, &Source),

@@ -35,7 +35,7 @@ pub(super) fn differences(before: &Config, after: &Config) -> (Vec<Difference>, 
     (all, more)
 }
 
-/// Calls with each name that either has: what it is before, and after.
+/// Calls with each name of either list: its item before, and after.
 fn each<T>(
     before: &[T],
     after: &[T],
@@ -86,7 +86,7 @@ fn sections(before: &Config, after: &Config, all: &mut Vec<Difference>) {
 fn upstream(name: &str, from: Option<&Upstream>, to: Option<&Upstream>, all: &mut Vec<Difference>) {
     let endpoints = |of: &Upstream| {
         let written = of.endpoints.iter().map(ToString::to_string);
-        // Those of a cluster's service come and go, which changes no configuration.
+        // Endpoints of a cluster's service come and go without a change of the configuration.
         let all: Vec<String> = written.chain(of.destination.iter().map(ToString::to_string)).collect();
         all.join(" ")
     };
@@ -134,7 +134,7 @@ fn route(
             }
         },
     );
-    // Indices of upstreams and lanes move with their neighbours, so that only what has no names of its own is compared.
+    // Indices of upstreams and lanes move with their neighbours, so that only parts without names of their own are compared.
     if all.len() == known && differs(from, to) {
         all.push(changed(&path, "changed"));
     }

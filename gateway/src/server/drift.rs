@@ -1,4 +1,4 @@
-//! Shares that an operator has set beside what a cluster says: they go on until their object says another. Pure.
+//! Shares that an operator has set against a cluster's: they go on until their object has another share. Pure.
 
 use std::collections::HashMap;
 
@@ -41,7 +41,7 @@ pub(super) fn kept(read: &Config, in_force: &Config, next: &Config) -> Vec<Kept>
     kept
 }
 
-/// Sets them; says which they are, and what was set to what.
+/// Sets the shares in `next`; returns a message for each, and keys with values.
 pub(super) fn keep(kept: &[Kept], next: &mut Config) -> (Vec<Problem>, Vec<(String, String)>) {
     let (mut told, mut set) = (Vec::new(), Vec::new());
     for Kept { route, mirror, percent } in kept {

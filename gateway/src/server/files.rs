@@ -22,7 +22,7 @@ type Facts = (u64, u64, u64, i64, i64);
 
 type Look = Vec<(PathBuf, Option<Facts>)>;
 
-/// How the files looked just before they were read the last time, whatever became of it.
+/// The looks of the files just before they were read the last time, whatever the result.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Served(Arc<Mutex<Looks>>);
 
@@ -38,8 +38,8 @@ impl Served {
         self.lock().source = look;
     }
 
-    /// Files that a configuration names are about to be read too: these are watched beside the source from now on, unless
-    /// what is returned is dropped before it is kept. Then those before are watched again.
+    /// Adds files that a configuration names, before they are read: these are watched beside the source from now on, unless the
+    /// returned value is dropped before it is kept. Then the earlier ones are watched again.
     pub(super) fn also(&self, files: &[PathBuf]) -> Also {
         let named = files.iter().cloned().map(one).collect();
         let before = std::mem::replace(&mut self.lock().named, named);
@@ -64,7 +64,7 @@ pub(super) struct Also {
 }
 
 impl Also {
-    /// It is in force, or it is the source that names them and whose next change they may be.
+    /// Keeps the watch: the configuration is in force, or its source names files that may be mended next.
     pub(super) fn keep(mut self) {
         self.before = None;
     }
@@ -73,7 +73,7 @@ impl Also {
 impl Drop for Also {
     fn drop(&mut self) {
         if let Some(before) = self.before.take() {
-            // As they looked when they were read: what has changed meanwhile is seen.
+            // As they looked when they were read: a change meanwhile is seen.
             self.served.lock().named = before;
         }
     }
@@ -93,7 +93,7 @@ impl Watch {
         Self { source: source.clone(), served: served.clone(), last }
     }
 
-    /// Says that the files differ from those served, once they look the same twice: nobody is writing any more.
+    /// Whether the files differ from those served, once they look the same twice: then no writer is at work.
     pub(super) fn has_changed(&mut self) -> bool {
         let named = self.served.get().named.into_iter().map(|(path, _)| one(path)).collect();
         let now = Looks { source: look(&self.source), named };
@@ -102,7 +102,7 @@ impl Watch {
         if !rests || self.last == self.served.get() {
             return false;
         }
-        // Told once: whoever reads them says anew how they looked.
+        // Told once: a reload notes anew how they looked.
         *self.served.lock() = self.last.clone();
         true
     }
@@ -117,7 +117,7 @@ impl Watch {
             while !told.is_closed() {
                 thread::sleep(LOOK_EVERY);
                 if self.has_changed() {
-                    // One that waits to be heard says as much as two.
+                    // A message that waits to be received says as much as two.
                     let _ = told.try_send(());
                 }
             }
@@ -145,7 +145,7 @@ pub(super) fn look(source: &Source) -> Look {
 }
 
 fn one(path: PathBuf) -> (PathBuf, Option<Facts>) {
-    // Followed to what it points at.
+    // Symbolic links are followed.
     let facts = std::fs::metadata(&path).ok();
     let look = facts.map(|f| (f.dev(), f.ino(), f.len(), f.mtime(), f.mtime_nsec()));
     (path, look)

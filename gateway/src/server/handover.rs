@@ -18,7 +18,7 @@ use crate::os;
 /// A successor that has not said that it serves after this long never will: names are looked up and workers started.
 const READY_MAX: Duration = Duration::from_secs(60);
 
-/// One that will not serve has this long to say why and to end, and is looked at so often.
+/// A successor that will not serve has this long to say why and to end, and is looked at so often.
 const ENDED_MAX: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -34,7 +34,7 @@ impl Program {
     pub(super) fn own() -> Self {
         let mut arguments = env::args_os();
         let named = arguments.next().map(PathBuf::from).filter(|path| path.components().count() > 1);
-        // A name without a directory was searched for; what was found is what runs.
+        // A name without a directory was searched for: the found program is the one that runs.
         let path = named.map_or_else(env::current_exe, std::path::absolute);
         Self { path, arguments: arguments.collect() }
     }
@@ -47,7 +47,7 @@ pub(super) struct Successor {
     said: pipe::Receiver,
     deadline: Instant,
     serves: bool,
-    /// It will not serve any more; it has until then to say why and to end.
+    /// The successor will not serve any more; it has until then to say why and to end.
     ending: Option<Instant>,
 }
 
@@ -88,7 +88,7 @@ impl Successor {
     /// Waits until it serves. May be dropped and called again.
     ///
     /// # Errors
-    /// It ended, or took too long; then it is no more.
+    /// The successor ended, or took too long and was killed.
     pub(super) async fn serves(&mut self) -> Result<(), String> {
         while self.ending.is_none() {
             let readable = tokio::time::timeout_at(self.deadline, self.said.readable()).await;

@@ -1,5 +1,5 @@
 //! Listening sockets that were open before this process began: from the gateway it follows (`handover`), or from a service
-//! manager (socket activation). It finds them and hands each to whoever names its address.
+//! manager (socket activation). The room finds them and hands each to the listener that names its address.
 
 use std::env;
 use std::ffi::OsString;
@@ -26,11 +26,11 @@ const SOCKETS_MAX: usize = 4096;
 /// The use of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
-    /// As whoever bound it wrote the address, port 0 included.
+    /// The address as it is configured, port 0 included.
     Listener(SocketAddr),
     Admin(SocketAddr),
-    /// The listener that has the socket's own address. A service manager opened the socket: it is handed on as what it is,
-    /// through any number of processes, and none of them may end it.
+    /// The listener that has the socket's own address. A service manager opened the socket: it is handed on as such, through
+    /// any number of processes, and none of them may end it.
     Address,
 }
 
@@ -73,7 +73,7 @@ impl Inherited {
     /// A socket that is named is not there, or is no such socket.
     pub(super) fn find() -> Result<(Self, Option<OwnedFd>), String> {
         let var = |name: &str| env::var_os(name);
-        // An environment is inherited further than descriptors are: what was meant for another process is not ours.
+        // An environment is inherited further than descriptors are: one that was meant for another process is ignored.
         if let Some(uses) = handed_over(var(HANDED_OVER), std::os::unix::process::parent_id()) {
             let found = Self::adopt(&uses?)?;
             let after = FIRST + RawFd::try_from(found.sockets.len()).unwrap_or(0);
@@ -122,8 +122,9 @@ impl Inherited {
         self.sockets.extract_if(.., is_wanted).collect()
     }
 
-    /// Lets go of what nobody asked for, lest clients wait at a socket from which nobody takes; returns where. A service
-    /// manager's is open whatever we do: it stays, for a configuration or a successor that names it.
+    /// Closes the sockets that no listener wants, lest clients wait at a socket that is never accepted from; returns their
+    /// addresses. A service manager's socket stays open in any case: it is kept for a configuration or a successor that names
+    /// it.
     pub(super) fn leave(&mut self) -> Vec<SocketAddr> {
         let mut left: Vec<_> =
             self.sockets.iter().filter_map(|(_, socket)| socket.local_addr().ok()).collect();
@@ -133,7 +134,7 @@ impl Inherited {
         left
     }
 
-    /// Takes back what nobody has any more, as far as it is a service manager's.
+    /// Takes back sockets that no listener has any more, as far as they are a service manager's.
     pub(super) fn put_back(&mut self, sockets: impl Iterator<Item = (Use, Arc<TcpListener>)>) {
         self.sockets.extend(sockets.filter(is_lent));
     }

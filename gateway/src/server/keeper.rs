@@ -1,7 +1,7 @@
-//! Keeps evidence in a file, so that a verdict outlives the process: read before the first request, written every few seconds by a
-//! thread of its own and once more at the end. A successor reads what its predecessor wrote.
+//! Keeps evidence in a file, so that a verdict outlives the process: read before the first request, written every few seconds
+//! by a thread of its own and once more at the end. A successor reads its predecessor's file.
 //!
-//! The file is replaced whole, never written in place. One that cannot be read is put aside and said, and evidence begins anew.
+//! The file is replaced whole, never written in place. An unreadable file is put aside and reported, and evidence begins anew.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -40,7 +40,7 @@ enum Command {
     Save,
     /// For the last time.
     End,
-    /// Another process keeps it from now on.
+    /// Another process keeps the file from now on.
     Leave,
 }
 
@@ -70,12 +70,12 @@ impl Keeper {
         let _ = self.commands.send(Command::Save);
     }
 
-    /// A successor serves, and keeps it from now on: nothing that this process still learns takes the place of what that one does.
+    /// A successor serves, and keeps the file from now on: later evidence of this process must not replace the successor's.
     pub(super) fn leave(&self) {
         let _ = self.commands.send(Command::Leave);
     }
 
-    /// The process ends: unless another one has taken over, what is known is written once more.
+    /// The process ends: unless a successor has taken over, the evidence is written once more.
     pub(super) fn end(self, is_followed: bool) {
         let _ = self.commands.send(if is_followed { Command::Leave } else { Command::End });
         if self.ended.recv_timeout(END_MAX) == Err(RecvTimeoutError::Timeout) {
@@ -108,7 +108,7 @@ fn run(store: &ConfigStore, heard: &Receiver<Command>) {
     }
 }
 
-/// Writes what is known, unless the file has it.
+/// Writes the evidence, unless the file has it.
 fn save(store: &ConfigStore, written: &mut Vec<u8>) -> Result<(), String> {
     let Some(path) = path(store) else { return Ok(()) };
     let KeeperCounters { saves, errors, left_out } = &*store.kept;
@@ -130,7 +130,7 @@ fn save(store: &ConfigStore, written: &mut Vec<u8>) -> Result<(), String> {
     }
 }
 
-/// The file is the old one or the new one at every moment, whatever ends the process or the machine.
+/// Replaces the file: it is the old one or the new one at every moment, even if the process or the machine ends.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // The rename would put a file in the place of a device or a pipe.
     if fs::symlink_metadata(path).is_ok_and(|facts| !facts.is_file() && !facts.is_symlink()) {
@@ -155,13 +155,14 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// A file of this process's own: one that was there, whatever it is and wherever it leads, is neither written nor followed.
+/// Writes a file of this process's own: one that was there, whatever it is and wherever it leads, is neither written nor
+/// followed.
 fn write_new(new: &Path, bytes: &[u8]) -> io::Result<()> {
     match fs::remove_file(new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    // It quotes responses.
+    // The file quotes responses.
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -182,7 +183,7 @@ fn temporary(path: &Path) -> PathBuf {
     new.into()
 }
 
-/// Removes what processes left that ended while they wrote.
+/// Removes files of processes that ended while they wrote.
 fn sweep(path: &Path) {
     let Some((folder, name)) = path.parent().zip(path.file_name().and_then(OsStr::to_str)) else { return };
     // Where it cannot be listed nothing is written either, and that is said.
@@ -197,7 +198,7 @@ fn sweep(path: &Path) {
     }
 }
 
-/// Reads what an earlier process kept, and says what became of it.
+/// Reads the evidence that an earlier process kept, and logs the result.
 pub(super) fn restore(store: &ConfigStore) {
     let Some(path) = path(store) else { return };
     sweep(&path);
@@ -302,7 +303,7 @@ mod tests {
         symlink(&other, &path).unwrap();
         assert!(read(&path).unwrap_err().to_string().contains("symbolic link"));
         fs::remove_file(&path).unwrap();
-        // A plain open of a pipe would wait until somebody writes.
+        // A plain open of a pipe would wait for a writer.
         let made = process::Command::new("mkfifo").arg(&path).status().unwrap();
         assert!(made.success());
         assert!(read(&path).unwrap_err().to_string().contains("no regular file"));

@@ -1,9 +1,9 @@
 //! The sockets at which this process listens: for each listener one SO_REUSEPORT socket per worker, and one for admin; bound,
-//! or those that the process was started with.
+//! or given to the process at its start.
 //!
-//! It knows socket options and which key each address stands under; nothing here accepts. The next configuration's set is made
-//! beside the one in force: it shares the sockets of what stays and binds what is new, and unless it is put into force nothing
-//! has happened.
+//! The room knows socket options and the key of each address; it accepts nothing. The next configuration's set is made beside
+//! the one in force: it shares the sockets that stay and binds the new ones, and until it is put into force nothing has
+//! changed.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
@@ -32,7 +32,7 @@ pub(super) struct Listeners {
     next_id: u32,
 }
 
-/// One address, and what listens there.
+/// An address, with its sockets.
 #[derive(Debug, Clone)]
 struct Open {
     /// See [`ListenerSockets::id`].
@@ -53,7 +53,7 @@ struct Around<'a> {
 }
 
 impl Listeners {
-    /// None yet, and what this process was started with.
+    /// No listeners yet, and the sockets that this process was started with.
     pub(super) fn inherited(left: Inherited) -> Self {
         Self { left, next_id: 1, ..Self::default() }
     }
@@ -96,7 +96,7 @@ impl Listeners {
                 Err(e) => refused.push(problem(text, "admin.bind".to_owned(), bind, &e)),
             }
         }
-        // A service manager's socket stays open whatever we do: it waits for a configuration that names it.
+        // A service manager's socket stays open in any case: it waits for a configuration that names it.
         next.left.put_back(gone.into_iter().flat_map(|open| open.sockets));
         if refused.is_empty() { Ok(next) } else { Err(refused) }
     }
@@ -135,8 +135,8 @@ impl Listeners {
         Some((admin.address, &admin.sockets.first()?.1))
     }
 
-    /// The sockets of one of so many workers: each socket goes to a worker, so that nobody waits in one from which nobody takes,
-    /// and to each worker a socket. With as many of the one as of the other, each has its own.
+    /// The sockets of one of so many workers. Each socket goes to a worker, so that no client waits at one that is never
+    /// accepted from, and each worker has a socket. With as many sockets as workers, each has its own.
     pub(super) fn of_worker(&self, worker: usize, workers: usize) -> Vec<ListenerSockets> {
         let of = |open: &Open| {
             let turns = open.sockets.len().max(workers);
@@ -148,7 +148,7 @@ impl Listeners {
         self.open.iter().map(of).collect()
     }
 
-    /// The same, with what each listener speaks and shakes hands by.
+    /// The same, with each listener's protocols and TLS.
     pub(super) fn of_worker_secured(
         &self,
         worker: usize,
@@ -170,12 +170,12 @@ impl Listeners {
         open.chain(self.left.all()).map(|(is, socket)| (*is, &**socket))
     }
 
-    /// Addresses of sockets that no listener has; those that nobody else keeps open are let go.
+    /// Addresses of sockets that no listener has; those that no service manager keeps open are closed.
     pub(super) fn leave(&mut self) -> Vec<SocketAddr> {
         self.left.leave()
     }
 
-    /// Those that `other` does not have: (came, went) when it is put in this one's place.
+    /// The differences to `other`: (came, went) when it is put in this one's place.
     pub(super) fn changes(&self, other: &Self) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
         let without = |a: &Self, b: &Self| {
             let is_new = |open: &&Open| !b.open.iter().any(|known| known.id == open.id);
@@ -197,7 +197,7 @@ fn problem(text: &SourceText, key: String, address: SocketAddr, error: &io::Erro
         ErrorKind::AddrInUse => format!("{address} is already in use{}", text.hint),
         ErrorKind::AddrNotAvailable => format!("{address} is not an address of this machine"),
         ErrorKind::PermissionDenied => format!("{address} may not be bound by this user: {error}"),
-        // `ErrorKind` is open; whatever else the kernel says is said on.
+        // `ErrorKind` is open; any other message of the kernel is passed on.
         _ => format!("cannot listen on {address}: {error}"),
     };
     text.problem(key, &address.to_string(), message)
@@ -210,7 +210,7 @@ fn owner(is: Use) -> Owner {
     }
 }
 
-/// One listening socket per worker on one address.
+/// Binds a listening socket per worker on one address.
 fn shared(address: SocketAddr, workers: usize, shares: bool) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     if address.port() != 0 && !shares {
         // With SO_REUSEPORT a second gateway of the same user would be let in and take half of the connections. A
@@ -372,14 +372,14 @@ mod tests {
             let key = if next.admin.bind.is_some() { "admin.bind" } else { "listener[1].bind" };
             assert_eq!(texts(first.next(&next, &text())), in_use(key, narrow));
         }
-        // One goes, and what comes in its place is in its own way.
+        // A listener goes, and the ones in its place conflict with each other.
         assert_eq!(
             texts(first.next(&on(&[narrow, narrow], None), &text())),
             in_use("listener[1].bind", narrow)
         );
         let two = first.next(&on(&[narrow, other], None), &text()).unwrap();
         drop(first);
-        // One goes and another stays: only the one that goes is made room for.
+        // One goes and another stays: room is made only in place of the one that goes.
         assert_eq!(texts(two.next(&on(&[wide, other], None), &text())), in_use("listener[0].bind", wide));
         assert!(two.next(&on(&[wide], None), &text()).is_ok());
     }

@@ -64,7 +64,7 @@ impl Notify {
         self.tell("STOPPING=1\nSTATUS=draining\n");
     }
 
-    /// Another process is the service now.
+    /// Reports that another process is the service now.
     pub(super) fn followed_by(&self, process: u32) {
         self.tell(&format!("MAINPID={process}\n"));
     }

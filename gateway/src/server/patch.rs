@@ -1,4 +1,4 @@
-//! One thing changed in the configuration in force: a mirror's share, a route's weights. Pure.
+//! A single change in the configuration in force: a mirror's share, a route's weights. Pure.
 
 use config::check::Problem;
 use config::{Action, Config, Percent};

@@ -1,8 +1,8 @@
 //! Preparation of a change, which takes time: reading, checking, compiling patterns, counters in its shape. Done on a thread of
 //! its own, within a deadline, so that the control loop goes on hearing signals and probes.
 //!
-//! A thread that is late is left behind and its result dropped; until it has ended nothing else is read. What it may hold is
-//! bounded by `config`: files by their bytes, patterns by what they compile to.
+//! A thread that is late is left behind and its result dropped; until it has ended no other change is read. Its memory is
+//! bounded by `config`: files by their bytes, patterns by their compiled size.
 
 use std::future::Future;
 use std::panic::{self, AssertUnwindSafe};
@@ -86,7 +86,7 @@ pub(super) struct Preparer {
 }
 
 impl Preparer {
-    /// Begins at once; what is returned waits for the end, and may be dropped.
+    /// Begins at once; the returned future waits for the end, and may be dropped.
     pub(super) fn begin(&mut self, job: Job) -> impl Future<Output = Result<Ready, Refused>> + use<> {
         let started = Instant::now();
         let receiver = self.spawn(job, started);
@@ -122,7 +122,7 @@ impl Preparer {
             }
         };
         let spawned = os::without_signals(|| thread::Builder::new().name("umbra-config".into()).spawn(body));
-        // The handle is dropped: nobody waits for a thread that may hang in a file.
+        // The handle is dropped: the thread may hang in a file, and is not waited for.
         spawned.map(|_| heard).map_err(|e| Refused::Wrong(broken(format!("cannot start a thread: {e}"))))
     }
 }
@@ -148,7 +148,7 @@ impl Job {
                 // Looked at before they are read, so that a change in between is seen.
                 let watched = served.also(&certificates::files(&config));
                 if is_source {
-                    // Refused or not: what is wrong with the source may be mended in a file that it names.
+                    // Refused or not: a fault of the source may be mended in a file that it names.
                     watched.keep();
                 } else {
                     also = Some(watched);

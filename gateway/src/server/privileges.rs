@@ -26,7 +26,7 @@ pub(crate) fn give_up() -> io::Result<Privileges> {
     // Out of the bounding set, or the next program started as root would have them all again.
     if had.effective.contains(CapabilitySet::SETPCAP) {
         for capability in CapabilitySet::all().difference(KEPT).iter() {
-            // Those that this kernel does not know it cannot have either.
+            // A capability that this kernel does not know cannot be held either.
             let _ = thread::remove_capability_from_bounding_set(capability);
         }
     }

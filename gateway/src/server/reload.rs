@@ -1,7 +1,7 @@
 //! Another configuration while serving: checked whole, then handed to every worker; or refused whole, and the old one
 //! serves on.
 //!
-//! It knows the steps and their order. What a worker keeps from one configuration to the next is the worker's business.
+//! The room knows the steps and their order. A worker decides what it keeps from one configuration to the next.
 
 use std::future::{self, Future};
 use std::io::Write;
@@ -32,8 +32,8 @@ use crate::worker::{Command, Update};
 /// A worker that has not taken a configuration after this long is stuck, which its watchdog tells.
 const APPLIED_MAX: Duration = Duration::from_secs(5);
 
-/// A change under way, of which there is one at a time. What takes time is waited for here, beside all else that the
-/// control plane has to do.
+/// A change under way, of which there is one at a time. Its slow steps are waited for here, beside all other work of the
+/// control plane.
 pub(super) struct Underway {
     step: Step,
     asker: Option<oneshot::Sender<Result<Applied, Refused>>>,
@@ -45,7 +45,7 @@ pub(super) struct Underway {
 }
 
 enum Step {
-    /// It is read and checked, on a thread of its own.
+    /// The configuration is read and checked, on a thread of its own.
     Preparing(Pin<Box<dyn Future<Output = Result<Ready, Refused>>>>),
     /// The names of its upstreams are looked up.
     Looking(Pin<Box<dyn Future<Output = Result<Next, Refused>>>>),
@@ -83,13 +83,13 @@ impl Underway {
         self.asker.is_none()
     }
 
-    /// It is the source that is read again, whoever asked for that.
+    /// Whether the change reads the source again, whoever asked for it.
     pub(super) fn reads_source(&self) -> bool {
         self.reads_source
     }
 
-    /// Tells whoever asked, who may be gone; the change is made all the same. Made or refused, it is noted.
-    /// Changes of a cluster go into the log as far as there is room for them.
+    /// Answers the asker, which may be gone; the change is made all the same. Made or refused, it is noted. Changes of a
+    /// cluster go into the log as far as there is room for them.
     pub(super) fn tell(
         self,
         mut result: Result<Applied, Refused>,
@@ -98,7 +98,7 @@ impl Underway {
     ) {
         let refused = result.as_ref().err().map(why);
         if self.by == By::Kubernetes && refused.as_ref().is_some_and(|why| changes.was_refused(why)) {
-            // A cluster is tried again by itself: what is as wrong as before was told.
+            // A cluster is tried again by itself: the same faults were told already.
             return tracing::debug!("configuration unchanged, as before");
         }
         let is_same = matches!(result, Err(Refused::Same));
@@ -115,7 +115,7 @@ impl Underway {
             log(&result);
         }
         if let (Err(Refused::Same), None) = (&result, &self.asker) {
-            // Nothing was changed, and nobody waits.
+            // Without a change there is nothing to log or to answer.
             return changes.confirm(SystemTime::now());
         }
         let (differences, more) = if refused.is_none() { self.differences } else { Default::default() };
@@ -267,8 +267,8 @@ impl Reloader {
         }));
     }
 
-    /// Frees what was in force and is not needed any more: here, because a worker that frees ten thousand routes answers nobody
-    /// meanwhile.
+    /// Frees configurations that are not used any more: here, because a worker that frees ten thousand routes answers no
+    /// request meanwhile.
     pub(super) fn bury(&mut self) {
         self.retired.retain(|(config, prepared)| {
             Arc::strong_count(config) > 1 || prepared.iter().any(|of| Arc::strong_count(of) > 1)
@@ -293,7 +293,7 @@ impl Reloader {
         drop(self.hand_out(&snapshot, workers));
     }
 
-    /// Hands what is in force to every worker; each says there when it serves by it.
+    /// Hands the configuration in force to every worker; each reports when it serves by it.
     fn hand_out<'w>(
         &self,
         snapshot: &Snapshot,
@@ -319,8 +319,8 @@ impl Reloader {
                 },
                 applied: told.clone(),
             });
-            // One byte into an all but empty socket buffer: it never waits. It fails only where the worker is gone, which
-            // its last words tell.
+            // A byte into an all but empty socket buffer: it never waits. It fails only where the worker is gone, which its
+            // last message tells.
             let _ = (&worker.control).write_all(&[Command::Reload as u8]);
         }
         heard
@@ -333,8 +333,8 @@ pub(super) struct Next {
     found: Found,
 }
 
-/// Says in the log what became of a change. In the log, whose lines wait for nobody: an unread standard error must not
-/// hold up who listens to signals.
+/// Logs the result of a change. The log does not wait for its reader: an unread standard error must not hold up the control
+/// loop.
 fn log(result: &Result<Applied, Refused>) {
     match result {
         Ok(Applied { number: _, workers, took, warnings }) => {

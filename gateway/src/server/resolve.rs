@@ -6,8 +6,8 @@ use config::check::Problem;
 use super::source::SourceText;
 use crate::discovery::Found;
 
-/// Judges what was found for `config`: warnings, or every reason to refuse it. Of a cluster (`lenient`) one service without an
-/// address is no reason to refuse all others.
+/// Judges the addresses found for `config`: warnings, or every reason to refuse it. In a cluster (`lenient`) one service
+/// without an address is no reason to refuse all others.
 pub(super) fn judge(
     config: &Config,
     found: &Found,

@@ -4,8 +4,8 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Signals that ask for something else than the end, and would be the end of a process that does not know them: they are
-/// kept from the first moment on, and answered once there is somebody who can.
+/// Signals that ask for something else than the end, and would end a process that does not handle them: they are kept from the
+/// first moment on, and answered once the control loop runs.
 pub(super) struct Requests {
     hangup: Signal,
     user1: Signal,
@@ -42,7 +42,7 @@ impl Requests {
 }
 
 impl Signals {
-    /// Inside a runtime. From now on whoever starts has to look at them, or nothing but SIGKILL ends it.
+    /// To be called inside a runtime. From now on every part of the start has to look at the signals, or only SIGKILL ends it.
     pub(super) fn new(requests: Requests) -> io::Result<Self> {
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         Ok(Self { terminate, interrupt, requests })

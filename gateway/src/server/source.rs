@@ -1,6 +1,6 @@
-//! Where the configuration comes from: read at the start, read again, and pointed at where a value does not work here.
+//! The source of the configuration: read at the start, read again, and named in messages about values that do not work here.
 //!
-//! It knows files and their lines; what a configuration means is `config`'s to say.
+//! The room knows files and their lines; the meaning of a configuration is `config`'s.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ pub enum Source {
     File(PathBuf),
     /// The command line, written as a file.
     Line(String),
-    /// Manifests, and what goes with them.
+    /// Manifests, with their options.
     Manifests(Manifests),
     /// Objects of a Kubernetes API server.
     Cluster(Cluster),
@@ -64,7 +64,7 @@ impl Source {
         }
     }
 
-    /// Objects of a cluster are written by many, none of whom shall stop the others.
+    /// Whether the source has many authors, as a cluster's objects have: one of them must not stop the others.
     pub(super) fn has_many_authors(&self) -> bool {
         self.cluster().is_some()
     }
@@ -76,7 +76,7 @@ impl Source {
         }
     }
 
-    /// The files of it that may change, for whoever reads that they did.
+    /// The files of it that may change, for messages about that.
     pub(super) fn files(&self) -> String {
         let settings = self.cluster().and_then(Cluster::settings);
         settings.map_or_else(|| self.name(), |path| path.display().to_string())
@@ -85,7 +85,7 @@ impl Source {
     /// Reads it again, in a process that serves already.
     pub(super) fn read_again(&self, served: &Served) -> Result<(Checked, SourceText), Vec<Problem>> {
         match self {
-            // It would wait for a person, and everybody else with it.
+            // Standard input would wait for a person, and all else with it.
             Self::Manifests(manifests) if manifests.paths.iter().any(|path| path.as_os_str() == "-") => {
                 Err(broken("standard input was read at the start and cannot be read again".to_owned()))
             }
@@ -98,8 +98,8 @@ impl Source {
         }
     }
 
-    /// As [`Source::read`]; the files count as served as they looked before they were read, so that a change in between is
-    /// seen by who watches them.
+    /// As [`Source::read`]; the files count as served as they looked before they were read, so that the watch sees a change in
+    /// between.
     pub(super) fn read_served(&self, served: &Served) -> Result<(Checked, SourceText), Vec<Problem>> {
         served.set(look(self));
         match self {

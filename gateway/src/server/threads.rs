@@ -47,7 +47,7 @@ pub(super) struct Worker {
     pub(super) channel: Channel,
 }
 
-/// One worker, as far as a change concerns it.
+/// A worker, as far as a change concerns it.
 #[derive(Debug)]
 pub(super) struct Channel {
     pub(super) control: UnixStream,
@@ -114,7 +114,7 @@ fn spawn(setup: Setup, told: mpsc::Sender<Ended>) -> io::Result<()> {
     let id = setup.id;
     let ready = setup.ready.clone();
     let body = move || {
-        // The worker catches what an exchange throws; what arrives here broke the worker itself.
+        // The worker catches panics of exchanges; a panic here broke the worker itself.
         let panicked = panic::catch_unwind(AssertUnwindSafe(|| worker::run(setup))).is_err();
         // Heard only by a control plane that still waits for this worker to serve.
         let _ = ready.try_send(Ready { worker: id, driver: Err("ended before it served".to_owned()) });
@@ -124,7 +124,7 @@ fn spawn(setup: Setup, told: mpsc::Sender<Ended>) -> io::Result<()> {
     os::without_signals(|| thread::Builder::new().name(format!("umbra-{id}")).spawn(body)).map(drop)
 }
 
-/// One driver text for each of `count` workers, or why one does not serve.
+/// The driver text of each of `count` workers, or why one does not serve.
 pub(super) async fn await_ready(
     said: &mut mpsc::Receiver<Ready>,
     count: usize,

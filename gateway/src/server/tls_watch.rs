@@ -1,5 +1,5 @@
-//! Warnings of TLS, for operators who do not look at metrics: certificates that expire soon, and handshakes that fail because of
-//! somebody's configuration. Each is logged once, and again when it is worse.
+//! Warnings of TLS, for operators who do not look at metrics: certificates that expire soon, and handshakes that fail because
+//! of a configuration on either side. Each is logged once, and again when it is worse.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(super) struct TlsWatch {
     /// By name: until when it is good, and how soon that was when it was said.
     warned: Vec<(Expiry, usize)>,
     hinted: Vec<Fault>,
-    /// By who is called in vain, and why: how often that had happened when it was said, and when that was.
+    /// By upstream and fault: how often it had happened when it was logged last, and when that was.
     in_vain: HashMap<(String, Fault), (u64, SystemTime)>,
 }
 
@@ -97,7 +97,7 @@ impl TlsWatch {
     }
 }
 
-/// Those that end soon, and when.
+/// The certificates that end soon, and when.
 pub(super) fn ending(certificates: &[Expiry], now: SystemTime) -> Vec<(String, String)> {
     let left = certificates.iter().map(|certificate| (certificate, certificate.seconds_left(now)));
     let soon = left.filter(|(_, left)| SOON.iter().any(|soon| *left <= soon.as_secs() as i64));

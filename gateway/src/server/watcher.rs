@@ -1,5 +1,5 @@
-//! Says what happens: once a second it looks at the counters and the health of the process, logs what has changed, and leaves for
-//! the pages what is wrong now. It runs beside the control loop, and no worker knows of it.
+//! The watcher: once a second it looks at the counters and the health of the process, logs changes, and leaves the open
+//! troubles for the pages. It runs beside the control loop, and no worker knows of it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -1,4 +1,4 @@
-//! What is spoken over TLS, as ALPN names it.
+//! Protocols over TLS, by their ALPN names.
 
 use config::{Protocols, UpstreamProtocol};
 

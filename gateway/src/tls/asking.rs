@@ -1,4 +1,4 @@
-//! TLS of what asks by ureq, beside the path of requests: the thread that posts spans.
+//! TLS for clients that use ureq, beside the path of requests: the thread that posts spans.
 
 use std::sync::Arc;
 

@@ -1,8 +1,7 @@
-//! How an upstream with `tls` is called: one rustls configuration, made on the control plane, and each worker's own part in
-//! it.
+//! How an upstream with `tls` is called: one rustls configuration, made on the control plane, and each worker's own part in it.
 //!
-//! Tickets are kept by the worker that calls: a store shared by workers would be a lock between them, and one that outlives its
-//! configuration would resume what was shaken under other rules.
+//! Each worker keeps its own tickets: a store shared by workers would be a lock between them, and a store that outlives its
+//! configuration would resume sessions that were made under other rules.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,7 +27,7 @@ use crate::address::Address;
 
 /// How an upstream is called, shared by all callers.
 pub struct Calling {
-    /// It keeps no tickets.
+    /// Without a store of tickets.
     config: Arc<ClientConfig>,
     /// Instead of the endpoints' own.
     name: Option<ServerName<'static>>,
@@ -41,7 +40,7 @@ pub struct Calling {
 
 impl std::fmt::Debug for Calling {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Nothing of keys.
+        // Keys are never shown.
         f.debug_struct("Calling").field("name", &self.name).finish_non_exhaustive()
     }
 }
@@ -120,7 +119,7 @@ impl Calling {
     }
 }
 
-/// One worker's own part in calling an upstream: the tickets that its sessions resume by.
+/// A worker's own part in calling an upstream: the tickets that its sessions resume by.
 #[derive(Debug)]
 pub struct Caller {
     of: Arc<Calling>,
@@ -184,7 +183,7 @@ pub fn callees<'a>(
     addresses.iter().enumerate().map(move |(n, address)| (*address, callee(n, *address)))
 }
 
-/// The same result for every certificate, whoever shows it.
+/// The same result for every certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Every {
     /// A server needs the key of the certificate that it shows, and nothing else.

@@ -8,15 +8,15 @@ use x509_parser::prelude::FromDer;
 /// Names of one certificate that are told; one with more is a certificate of a crowd.
 const NAMES_MAX: usize = 16;
 
-/// `Hash=…;Subject="…";URI=…;DNS=…` of a certificate in DER: the SHA-256 of it, and what it says of itself. What cannot be
-/// a field's value is left out.
+/// `Hash=…;Subject="…";URI=…;DNS=…` of a certificate in DER: its SHA-256, subject and names. A name that cannot be a field's
+/// value is left out.
 pub fn described(der: &[u8]) -> String {
     let mut text = String::from("Hash=");
     for byte in sha256(der) {
         text.push(char::from(b"0123456789abcdef"[usize::from(byte >> 4)]));
         text.push(char::from(b"0123456789abcdef"[usize::from(byte & 15)]));
     }
-    // It has been verified, so it can be read.
+    // The certificate has been verified, so it can be read.
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return text };
     text.push_str(";Subject=");
     quote(&mut text, &certificate.subject().to_string());
@@ -55,7 +55,7 @@ pub fn names(der: &[u8]) -> Box<[Box<str>]> {
                         address.or_else(|_| <[u8; 16]>::try_from(*bytes).map(std::net::IpAddr::from));
                     names.extend(address.ok().map(|address| address.to_string().into()));
                 }
-                // Nothing else is a name that people write.
+                // Other kinds of names are not written by people.
                 _ => {}
             }
         }

@@ -115,7 +115,8 @@ impl Fault {
         error.get_ref()?.downcast_ref().copied()
     }
 
-    /// The next call will meet it too: it lies in what both sides are, and not in what happened between them.
+    /// Whether the next connection will fail the same way: the cause lies in the settings of the two sides, and not in this
+    /// connection.
     pub const fn is_lasting(self) -> bool {
         match self {
             Self::NotTls
@@ -134,8 +135,8 @@ impl Fault {
         }
     }
 
-    /// It is told of as TLS's though it comes behind the handshake: the certificate that a server of 1.3 asks for is the last
-    /// thing that goes out (RFC 8446 §4.4.2), so its refusal is heard later; and a peer may send nothing but noise.
+    /// Whether the fault is counted as TLS's though it comes after the handshake. In TLS 1.3 a client's certificate goes out
+    /// last (RFC 8446 §4.4.2), so that its refusal is heard later; and a peer may send nothing but noise.
     pub const fn comes_late(self) -> bool {
         match self {
             Self::NoCommonProtocol | Self::NoCertificate | Self::Distrusted | Self::Noise => true,

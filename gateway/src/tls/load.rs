@@ -63,10 +63,10 @@ impl Tls {
         Self::read(config, before, false)
     }
 
-    /// The same of a configuration that many authors have a part in: what is wrong with one upstream costs that one alone.
+    /// The same for a configuration of many authors: a fault of one upstream costs that one alone.
     ///
     /// # Errors
-    /// As [`Tls::load`], but for what is wrong with upstreams.
+    /// As [`Tls::load`], but for faults of upstreams.
     pub fn load_sparing(config: &Config, before: Option<(&Config, &Self)>) -> Result<Loaded, Vec<Wrong>> {
         Self::read(config, before, true)
     }
@@ -292,7 +292,7 @@ impl Reading {
         if self.system.is_none() {
             let read = rustls_native_certs::load_native_certs();
             let mut roots = RootCertStore::empty();
-            // One that cannot be read vouches for no certificate.
+            // A root that cannot be read verifies no certificate.
             let (good, _) = roots.add_parsable_certificates(read.certs);
             if good == 0 {
                 let why = read.errors.first().map(|error| format!(": {error}")).unwrap_or_default();

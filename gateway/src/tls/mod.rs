@@ -1,7 +1,7 @@
-//! TLS: what files and configuration make of it on the control plane, and the pure session that covers a wire.
+//! TLS: the control plane's part, made of files and configuration, and the pure session that covers a wire.
 //!
-//! `load` reads and checks, once per configuration; workers share what comes of it. `session` is one connection's state;
-//! `io::cover` puts it over a socket. rustls stands in here and nowhere else.
+//! `load` reads and checks, once per configuration; workers share its results. `session` is one connection's state; `io::cover`
+//! puts it over a socket. rustls is used in this room and nowhere else.
 
 mod alpn;
 pub mod session;

@@ -10,9 +10,9 @@ use config::ServedName;
 pub struct Names<T> {
     /// Lower case.
     exact: HashMap<Box<str>, T>,
-    /// By what follows the first label's dot.
+    /// By the part behind the first label's dot.
     wildcards: HashMap<Box<str>, T>,
-    /// By what names end with, which begins with a dot.
+    /// By the end of names, which begins with a dot.
     suffixes: HashMap<Box<str>, T>,
     every: Option<T>,
 }

@@ -1,5 +1,4 @@
-//! Whether an endpoint is who it should be: its chain leads to a root, nothing of it was revoked, and it has a name that is
-//! asked for.
+//! Verifies an endpoint's certificate: its chain leads to a root, no part of it is revoked, and it has a wanted name.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Files of certificates and keys: read and checked, with a message for each way in which they can be wrong. It knows what
-//! a certificate says of itself; whether it is to be trusted is decided in handshakes.
+//! Files of certificates and keys: read and checked, with a message for each way in which they can be wrong. The room reads a
+//! certificate's own statements; whether it is to be trusted is decided in handshakes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,14 +29,14 @@ impl Wrong {
     }
 }
 
-/// A certificate with its key, and what it says of itself.
+/// A certificate with its key, and the facts in it.
 #[derive(Debug, Clone)]
 pub struct Identity {
     pub key: Arc<CertifiedKey>,
     pub file: PathBuf,
     /// DNS names and addresses it is for.
     pub names: Vec<String>,
-    /// Those that it is shown for instead; empty where these are its own.
+    /// Names that it is shown for instead; empty where it is shown for its own.
     pub served: Vec<ServedName>,
     pub not_after: SystemTime,
     /// Oddities that are not wrong.

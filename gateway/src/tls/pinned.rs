@@ -70,7 +70,7 @@ impl Rule for Pinned {
         let Err(error) = self.chain.verify_server_cert(certificate, chain, asked, ocsp, now) else {
             return Ok(());
         };
-        // Another issuer, or another fault, is no question of pins.
+        // A pin does not help against another issuer, or another fault.
         if !self.known.iter().any(|known| **known == **certificate) || !is_authority(certificate) {
             return Err(error);
         }

@@ -1,4 +1,4 @@
-//! Which certificate a client gets: by the name it asks for, exact before wildcard before the first; of several for one
+//! Chooses a client's certificate: by the server name it asks for, exact before wildcard before the first; of several for one
 //! name, one that it can verify. Pure.
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::pem::Identity;
 /// The certificates of one listener.
 #[derive(Debug, Default)]
 pub(super) struct Resolver {
-    /// Those that an operator wrote names for, by these.
+    /// Certificates for which an operator wrote names, by these.
     served: Names<Group>,
     /// The others; without any, all.
     default: Group,

@@ -1,6 +1,6 @@
 //! The TLS that a listener hands its workers: one rustls configuration, and the names that it answers to.
 //!
-//! A ticket opens what its ticketer opens, and rustls does not look whether the client was authenticated when it got it. So
+//! A ticketer accepts its own tickets, and rustls does not check whether the client was authenticated when it got one. So
 //! a listener that authenticates clients issues none, and each of the others has a ticketer of its own
 //! (`tickets_never_cross_policies` in `tests/it/tls`).
 
@@ -34,7 +34,7 @@ pub struct Listening {
 
 impl std::fmt::Debug for Listening {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Nothing of keys.
+        // Keys are never shown.
         f.debug_struct("Listening").finish_non_exhaustive()
     }
 }
@@ -45,7 +45,7 @@ type Group = Option<usize>;
 /// The name that a client asked for in its handshake (SNI).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerName {
-    /// It asked for none.
+    /// The client asked for none.
     Absent,
     /// Among the names of the listener's certificates; `None` where none of them is for it.
     Of(Option<usize>),
@@ -127,8 +127,8 @@ impl Listening {
     }
 }
 
-/// Names of certificates. What an operator wrote for one belongs together, and is the same for another for which the same is
-/// written; the first has a name that several have. What certificates say themselves belongs together for each.
+/// Groups of certificates by name. Certificates for which an operator wrote the same names are one group; a name in several
+/// groups is the first one's. Any other certificate is a group of its own, with the names in it.
 fn grouped(identities: &[Identity]) -> Names<Group> {
     let mut names: Names<Group> = Names::default();
     for (nth, identity) in identities.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! One TLS connection as bytes: ciphertext in, plaintext out, and back. It owns no socket and waits for nothing.
+//! A TLS connection as bytes: ciphertext in, plaintext out, and back. The session owns no socket and waits for nothing.
 //!
 //! The face is that of rustls 0.24 (the caller owns both buffers) over the buffered connection of 0.23, so that the inside
 //! can be replaced. Reading never has to write behind the handshake: an answer to KeyUpdate goes out with the next data
@@ -19,16 +19,16 @@ use crate::metrics::Handshake;
 /// Content types that a peer's first record can have: a handshake, or an alert instead of one (RFC 8446 §5.1).
 const FIRST_TYPES: [u8; 2] = [22, 21];
 
-/// Type, version, and length of what follows (RFC 8446 §5.1).
+/// Bytes of a record's header: type, version, and length of the fragment (RFC 8446 §5.1).
 const RECORD_HEADER_BYTES: usize = 5;
 
 /// Content of one record (RFC 8446 §5.1).
 const RECORD_CONTENT_BYTES_MAX: usize = 1 << 14;
 
-/// One end of a TLS connection.
+/// An end of a TLS connection.
 pub struct Session {
     tls: Connection,
-    /// Ciphertext that came and has not been opened, because what was opened before it is not taken yet.
+    /// Ciphertext that has not been opened, because the plaintext before it is not taken yet.
     unopened: Unopened,
     /// The peer's first byte has been looked at.
     is_known_tls: bool,
@@ -81,7 +81,7 @@ impl Unopened {
     }
 }
 
-/// How much came, and of what kind.
+/// The amounts that came, by kind.
 #[derive(Debug, Default)]
 struct Came {
     records: Records,
@@ -102,7 +102,7 @@ struct Records {
     begun: u64,
     /// Bytes of the header that have come.
     header: usize,
-    /// Bytes of the record's fragment that have not; while its header comes, what that says of them so far.
+    /// Bytes of the record's fragment that have not come; while the header comes, the part of the length that has.
     left: usize,
 }
 
@@ -145,7 +145,7 @@ impl Came {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Nothing of keys or content.
+        // Keys and content are never shown.
         f.debug_struct("Session").field("is_handshaking", &self.is_handshaking()).finish_non_exhaustive()
     }
 }
@@ -167,7 +167,7 @@ impl Session {
     }
 
     fn of(mut tls: Connection) -> Self {
-        // Sealed bytes are taken out at once, and callers bound what they seal.
+        // Sealed bytes are taken out at once, and callers bound the bytes that they seal.
         tls.set_buffer_limit(None);
         Self {
             tls,
@@ -190,14 +190,14 @@ impl Session {
     /// more room than the ciphertext that came with it; the rest waits for [`Session::take`].
     pub fn open(&mut self, buf: &mut Vec<u8>, from: usize) -> Result<(), Fault> {
         if !self.unopened.is_empty() {
-            // In order: behind what waits already.
+            // In order: behind the bytes that wait already.
             self.unopened.push(&buf[from..]);
             buf.truncate(from);
             return Ok(());
         }
         let (mut written, mut opened) = (from, from);
         let result = loop {
-            // Free the room in front of what is not opened yet.
+            // Free the room in front of the ciphertext that is not opened yet.
             written += self.take_into(&mut buf[written..opened]);
             if opened == buf.len() || self.has_plaintext() {
                 break Ok(());
@@ -240,7 +240,7 @@ impl Session {
         matches!(self.tls, Connection::Server(_)) && !self.is_known_tls
     }
 
-    /// Whether what comes next may cost a signature, ours made or the peer's looked at.
+    /// Whether the next flight may cost a signature, of ours or to be verified.
     pub fn is_next_dear(&self) -> bool {
         match &self.tls {
             // A retry request costs nothing, and the flight with the certificate is still to come (RFC 8446 §4.1.4).
@@ -314,19 +314,19 @@ impl Session {
             && matches!(self.tls.reader().into_first_chunk(), Err(e) if e.kind() == ErrorKind::WouldBlock)
     }
 
-    /// Appends `pieces` in their order to `out`, as records of at most 16 KiB each that know no border of theirs, behind
-    /// whatever else is to be sent first. `Err` where the session is broken.
+    /// Appends `pieces` in their order to `out`, behind all that must be sent first: as records of at most 16 KiB each, across
+    /// the borders of pieces. `Err` where the session is broken.
     pub fn seal(&mut self, pieces: &[IoSlice<'_>], out: &mut Vec<u8>) -> Result<(), Fault> {
         let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
         let written = self.tls.writer().write_vectored(pieces).map_err(|_| Fault::Protocol)?;
         debug_assert!(written == bytes, "without a limit all of it is taken");
-        // At once, or what is sealed moves with each record that follows.
+        // At once, or sealed records would be moved as more follow.
         out.reserve(bytes + (bytes / RECORD_CONTENT_BYTES_MAX + 1) * TLS_RECORD_BYTES as usize);
         self.send(out);
         Ok(())
     }
 
-    /// Appends what the session has to say by itself: flights of the handshake, alerts.
+    /// Appends the session's own messages: flights of the handshake, alerts.
     pub fn send(&mut self, out: &mut Vec<u8>) {
         while self.tls.wants_write() {
             // A Vec takes all that it is given.
@@ -376,7 +376,7 @@ impl Session {
         }
     }
 
-    /// Takes as much of `cipher` as there is room for what it says; 0 behind the peer's close_notify.
+    /// Takes as much of `cipher` as there is room for its plaintext; 0 behind the peer's close_notify.
     fn feed(&mut self, cipher: &[u8]) -> Result<usize, Fault> {
         let fed = self.feed_unless_broken(cipher);
         self.broken = fed.err();
@@ -405,7 +405,7 @@ impl Session {
         // From the first one on: where one begins is known by all those before it.
         came.records.came(&cipher[..n]);
         came.tickets += self.tickets.as_ref().map_or(0, |now| now.came().saturating_sub(tickets));
-        // A handshake is bounded by its time, and by what a message of it can be.
+        // A handshake is bounded by its time, and by the size of its messages.
         if !was_handshaking {
             came.took(n as u64, state.plaintext_bytes_to_read().saturating_sub(came.waiting) as u64);
         }

@@ -1,4 +1,4 @@
-//! The tickets that one caller's sessions resume by: rustls' store, with a count of what servers put into it.
+//! The tickets that a caller's sessions resume by: rustls' store, with a count of the tickets that servers send.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -52,7 +52,7 @@ impl ClientSessionStore for Tickets {
     }
 
     fn insert_tls13_ticket(&self, name: ServerName<'static>, value: Tls13ClientSessionValue) {
-        // One writer: a plain load and store.
+        // There is one writer: a plain load and store.
         self.came.store(self.came() + 1, Relaxed);
         self.kept.insert_tls13_ticket(name, value);
     }

@@ -1,5 +1,5 @@
-//! How a server's certificate is checked beyond what every check has in common. A rule says whom it believes; whether the server
-//! has the certificate's key is seen in the handshake, for every rule alike.
+//! The check of a server's certificate, as far as rules differ. A rule decides which certificates it believes; whether the
+//! server has the certificate's key is checked in the handshake, for every rule alike.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use rustls::crypto::{
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
-/// Whom to believe.
+/// A rule for certificates.
 pub(super) trait Rule: Debug + Send + Sync + 'static {
     /// # Errors
-    /// The server is not who it should be.
+    /// The certificate is not believed.
     fn believe(
         &self,
         certificate: &CertificateDer<'_>,

@@ -1,4 +1,4 @@
-//! Which endpoint of an upstream takes the next exchange. Pure: sees how endpoints stand, returns an index.
+//! Chooses the endpoint of an upstream for the next exchange. Pure: takes the standings of endpoints, returns an index.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -49,8 +49,7 @@ pub struct Load {
     pub standing: Standing,
 }
 
-/// Chooses among `endpoints`. `turn` is where a turn begins and what chance is drawn from: the caller changes it for
-/// each call.
+/// Chooses among `endpoints`. `turn` is the start of a round and the seed of chance: the caller changes it for each call.
 pub fn pick(by: By<'_>, turn: u64, endpoints: usize, load: impl Fn(usize) -> Load) -> Option<usize> {
     if endpoints == 0 {
         return None;

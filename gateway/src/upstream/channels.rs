@@ -126,7 +126,7 @@ impl Channels {
         with_room.max_by_key(|channel| channel.window_room()).map(Place::on)
     }
 
-    /// One that is known already stays as it is.
+    /// Adds a channel; one that is known already stays as it is.
     pub(super) fn add(&self, channel: &Rc<Channel>) {
         let mut all = self.all.borrow_mut();
         if !all.iter().any(|known| Rc::ptr_eq(known, channel)) {
@@ -154,7 +154,7 @@ impl Channels {
 }
 
 impl Drop for Channels {
-    /// With the last configuration that named the endpoint its connections end, as soon as what is on them has.
+    /// With the last configuration that named the endpoint its connections end, once the exchanges on them have.
     fn drop(&mut self) {
         self.all.get_mut().iter().for_each(|channel| channel.retire());
         if self.chooses {

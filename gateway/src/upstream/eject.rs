@@ -19,7 +19,7 @@ pub enum Report {
     Failed,
 }
 
-/// One worker's memory of one endpoint.
+/// A worker's memory of an endpoint.
 #[derive(Debug, Default)]
 pub struct Record {
     in_a_row_5xx: Cell<u32>,
@@ -34,7 +34,7 @@ impl Record {
         self.back_at_ms.get().is_some()
     }
 
-    /// Counts what was seen; says whether that is too much. Nothing more is counted while it is ejected.
+    /// Counts a report; whether that is too much. Reports on an ejected endpoint are not counted.
     pub fn note(&self, rules: &Ejection, seen: Report) -> bool {
         if self.is_ejected() {
             return false;
@@ -47,7 +47,7 @@ impl Record {
             count.set(if again { count.get().saturating_add(1) } else { 0 });
             max > 0 && count.get() >= max
         };
-        // Both count, whatever the first says.
+        // Both count, whatever the result of the first.
         let too_many_5xx = too_many(&self.in_a_row_5xx, is_5xx, rules.consecutive_5xx);
         let too_many_gateway_errors =
             too_many(&self.in_a_row_gateway_errors, is_gateway_error, rules.consecutive_gateway_errors);
@@ -108,7 +108,7 @@ mod tests {
         }
     }
 
-    /// Which of these, counted from 1, is too much.
+    /// The report, counted from 1, that is too much.
     fn too_much_at(rules: &Ejection, seen: &[Report]) -> Option<usize> {
         let record = Record::default();
         seen.iter().position(|s| record.note(rules, *s)).map(|at| at + 1)

@@ -29,7 +29,7 @@ struct Waiter {
     has_permit: Cell<bool>,
 }
 
-/// One exchange's permit; dropping it hands it on.
+/// An exchange's permit; dropping it hands it on.
 #[derive(Debug)]
 pub struct Permit(Rc<Gate>);
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// One endpoint. Healthy until proven otherwise.
+/// The health of an endpoint. Healthy until proven otherwise.
 #[derive(Debug, Default)]
 pub struct Health {
     is_unhealthy: AtomicBool,

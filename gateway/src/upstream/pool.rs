@@ -42,7 +42,7 @@ const REAPED: usize = 256;
 #[derive(Debug)]
 pub struct Upstreams(Vec<Rc<Group>>);
 
-/// One upstream.
+/// An upstream.
 #[derive(Debug)]
 struct Group {
     endpoints: Vec<Rc<Endpoint>>,
@@ -76,7 +76,7 @@ struct Group {
     sweeper: Rc<Sweeper>,
 }
 
-/// One address of an upstream; generations that both have it, and call it alike, share it.
+/// An address of an upstream; generations that both have it, and call it alike, share it.
 #[derive(Debug)]
 struct Endpoint {
     address: Address,
@@ -115,8 +115,7 @@ impl Upstreams {
         &self.0[upstream].counters
     }
 
-    /// Where one exchange looks for its connections to `upstream`. `key`: hash of what the balance goes by, where the
-    /// request has it.
+    /// Begins an exchange's search for connections to `upstream`. `key`: hash of the balance's key, where the request has it.
     pub fn search(self: &Rc<Self>, upstream: UpstreamId, key: Option<u64>, buffers: &Rc<Buffers>) -> Search {
         let (all, group) = (Rc::clone(self), Rc::clone(&self.0[upstream]));
         Search { all, group, buffers: Rc::clone(buffers), key, last: None, avoid: Vec::new() }
@@ -157,7 +156,7 @@ impl Upstreams {
     }
 }
 
-/// One exchange's way to its connections, through all its tries.
+/// An exchange's search for connections, through all its tries.
 #[derive(Debug)]
 pub struct Search {
     all: Rc<Upstreams>,
@@ -296,7 +295,7 @@ impl Lease {
         let group = &slot.group;
         let mut idle = slot.endpoint().idle.borrow_mut();
         if served < group.requests_per_connection_max && idle.len() < group.idle_max {
-            // One may have been armed for a read that was not pending any more.
+            // A deadline may have been armed for a read that was not pending any more.
             line.clear_deadlines();
             let since_ms = group.sweeper.now_ms();
             let from_ms = match rest {

@@ -115,7 +115,7 @@ struct Stretch {
     differing: u64,
     /// How often the baseline differs in anything, of how many.
     noise: Option<(u64, u64)>,
-    /// Why what looks drawn is no reason.
+    /// The reason why a difference that looks drawn anew each time does not reject.
     volatile: &'static str,
     of: fn(&Difference) -> Share,
 }
@@ -177,7 +177,7 @@ impl Stretch {
         found
     }
 
-    /// One place where answers differ, by what came since it was found.
+    /// The test of one place where answers differ, by the answers since it was found.
     fn difference(&self, of: &Difference, asked: MismatchTest) -> Mismatch {
         if self.has_baseline && of.beside > 0 {
             return Mismatch::beside(of, asked);

@@ -1,5 +1,6 @@
-//! How a mirror differs from itself: what it did before a moment that is remembered, beside what it did since. A leak, a cache that
-//! fills, a pool that runs dry shows here though v1 is no better. Told, and judged by nobody: what v1's clients would get is. Pure.
+//! How a mirror differs from itself: its figures before a remembered moment, beside those since. A leak, a cache that fills, or
+//! a pool that runs dry shows here though v1 is no better. Drift is told and decides nothing: the other rules compare the
+//! mirror with v1. Pure.
 
 use config::Policy;
 use serde::Serialize;
@@ -9,17 +10,17 @@ use super::sequential::{Chance, Ranks, more_often, quantile, ratio, share_figure
 use super::threshold::of_percent;
 use crate::metrics::Slots;
 
-/// What comes in bursts: so many tell no more than one.
+/// Failures and slow requests come in bursts: so many tell no more than one.
 const TOGETHER: f64 = 4.0;
 
 /// Pairs without which neither side of a moment tells anything.
 const PAIRS_MIN: u64 = 300;
 
-/// Quantiles that are looked at, and what failures have of the chance.
+/// The quantiles that are tested; each of them, and the errors, has this part of the chance.
 const QUANTILES: [(&str, f64); 2] = [("p50", 0.5), ("p99", 0.99)];
 const PART: f64 = 1.0 / 3.0;
 
-/// What a mirror does otherwise since a moment.
+/// A change in a mirror's own figures since a moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Drift {
     pub route: String,
@@ -28,7 +29,7 @@ pub struct Drift {
     /// As RFC 3339 has it, give or take so many seconds.
     pub since: String,
     pub within: f64,
-    /// The mirror's own figures, and what v1's were.
+    /// The mirror's figures, and v1's.
     pub before: f64,
     pub after: f64,
     pub primary_before: f64,
@@ -55,7 +56,7 @@ pub(super) fn drift(policy: &Policy, chance: Chance, of: &Evidence) -> Vec<Drift
     found
 }
 
-/// What was seen before a moment, and since.
+/// The figures before a moment, and since.
 struct Halves<'a> {
     route: &'a str,
     window: &'a Window,

@@ -1,4 +1,4 @@
-//! What a verdict rests on. Pure: it is counted elsewhere, and judged elsewhere.
+//! The evidence that a verdict rests on. Pure: it is counted elsewhere, and judged elsewhere.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::grpc::Status;
 use crate::metrics::{Slots, TailCounts, total};
 
-/// What was seen of one mirror on one route.
+/// The evidence on one mirror on one route.
 #[derive(Debug)]
 pub struct Evidence {
     pub route: String,
@@ -18,23 +18,23 @@ pub struct Evidence {
     pub are_chosen_by_response: bool,
     /// So were the baseline's, or neither; true where there is none.
     pub is_baseline_chosen_alike: bool,
-    /// The same requests concern the baseline, whatever is drawn of them; true where there is none.
+    /// The baseline gets the same kinds of requests as the mirror, whatever their shares; true where there is none.
     pub is_baseline_asked_alike: bool,
-    /// Copies to the baseline wait, travel and are given up by the same settings: it loses what the gateway itself loses.
+    /// Copies to the baseline wait, travel and are given up by the same settings: its losses are the gateway's own.
     pub is_baseline_sent_alike: bool,
     pub seen: Seen,
     /// The same of the primary once more, where the route has a baseline.
     pub baseline: Option<Seen>,
     pub differences: Vec<Difference>,
-    /// Workers of all gateways, each of which counts a hiccup for itself where it lengthens what several have under way.
+    /// Workers of all gateways. Each of them counts a hiccup that delays several requests once for itself.
     pub workers: u32,
     /// How many times share a fate, as estimated of the median and of the 99th percentile: see `sequential::design_effect`.
     pub bursts: [Option<f64>; 2],
-    /// What was counted since some moments.
+    /// The evidence since each remembered moment.
     pub windows: Vec<Window>,
 }
 
-/// What was counted since a moment.
+/// The evidence since a remembered moment.
 #[derive(Debug)]
 pub struct Window {
     /// As RFC 3339 has it.
@@ -46,7 +46,7 @@ pub struct Window {
     pub evidence: Evidence,
 }
 
-/// What a mirror on a route came to.
+/// The counts of a mirror on a route.
 #[derive(Debug, Default)]
 pub struct Seen {
     /// Requests of which both sides have ended: primary's and mirror's end, as `GET /outcomes` names them, and how many.
@@ -79,7 +79,7 @@ pub struct Compared {
     pub answers: u64,
     /// Of those, where the contents were too.
     pub contents: u64,
-    /// Of those, where nobody asked for contents of their type.
+    /// Of those, where no rule asked for contents of their type.
     pub left_out: u64,
     /// Of the answers, where anything differs.
     pub differing: u64,
@@ -105,7 +105,7 @@ pub struct Unasked {
     pub differing: u64,
 }
 
-/// One place where answers differ.
+/// A place where answers differ.
 #[derive(Debug, Clone)]
 pub struct Difference {
     pub field: String,
@@ -114,10 +114,10 @@ pub struct Difference {
     pub compared: u64,
     pub baseline_count: u64,
     pub baseline_compared: u64,
-    /// It has the look of what is drawn anew each time, on both sides.
+    /// On both sides the values look drawn anew each time.
     pub is_volatile: bool,
-    /// How many other differences were found before it, and how many had been compared when it was: it is judged by what came
-    /// since, so that a place is not judged by what it was chosen for.
+    /// How many differences were found before this one, and how many answers had been compared by then. The difference is
+    /// judged by the answers since, so that the answers by which it was chosen do not count.
     pub rank: u64,
     pub first: u64,
     /// Since then, requests that the baseline answered too; of those, where this alone differs, and where the baseline
@@ -144,8 +144,8 @@ pub struct Lone {
 const ALIKE: [f64; 2] = [0.8, 1.25];
 
 impl Evidence {
-    /// All routes of a mirror as one: what is compared is compared for the same requests on both sides, so that which route
-    /// has how many cannot matter. A baseline counts where it saw as much of each route.
+    /// All routes of a mirror as one. Both sides of each pair answer the same request, so that the mix of routes cannot matter.
+    /// A baseline counts where it saw the same share of each route.
     pub(super) fn together(all: &[&Self]) -> Option<Self> {
         let is_fair = |of: &&&Self| {
             !of.are_chosen_by_response && of.is_baseline_chosen_alike && of.is_baseline_asked_alike
@@ -185,11 +185,11 @@ impl Evidence {
     }
 }
 
-/// What all routes together are called.
+/// The name of all routes together.
 pub(super) const EVERYWHERE: &str = "(all routes)";
 
 impl Seen {
-    /// Without what was set side by side.
+    /// The sums of all, without the comparison of answers.
     pub(super) fn together<'a>(all: impl Iterator<Item = &'a Self> + Clone) -> Self {
         let mut matrix: BTreeMap<(&str, &str), u64> = BTreeMap::new();
         for (primary, mirror, n) in all.clone().flat_map(|seen| &seen.matrix) {
@@ -241,7 +241,7 @@ impl Seen {
 }
 
 impl Difference {
-    /// What to write so that it is not compared.
+    /// The line of configuration that leaves this place out of the comparison.
     pub(super) fn ignoring(&self) -> String {
         let place = self.place();
         match (place.strip_prefix('$'), self.kind) {
@@ -284,8 +284,8 @@ fn quoted(text: &str) -> String {
     Value::from(text).to_string().replace('\u{7f}', "\\u007F")
 }
 
-/// The pointer (RFC 6901) to what stands at a path behind its `$`, `.users.u*["a b"][*]`; `None` where that was cut. An element is
-/// matched whole or by `*`: one that is told in part, as folded ones, long ones and those with a secret are, is any.
+/// The JSON pointer (RFC 6901) for a path behind its `$`, `.users.u*["a b"][*]`; `None` where the path was cut. An element is
+/// matched whole or by `*`: an element that is told in part, being folded, long or secret, becomes `*`.
 fn pointer(path: &str) -> Option<String> {
     let (mut rest, mut pointer) = (path, String::new());
     while !rest.is_empty() {
@@ -313,10 +313,11 @@ fn pointer(path: &str) -> Option<String> {
     Some(pointer)
 }
 
-/// Stands before what is left out of a long name.
+/// The sign in place of the part that is left out of a long name.
 const CUT: char = '…';
 
-/// A field's name as the configuration takes it: in lower case, and of what is no token (RFC 9110 §5.6.2) the start.
+/// A field's name as the configuration takes it: in lower case, and cut with `*` before the first character that no token has
+/// (RFC 9110 §5.6.2).
 fn field_name(field: &str) -> String {
     let is_of_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     match field.find(|c: char| !is_of_token(c)) {
@@ -391,7 +392,7 @@ mod tests {
             let problems = config::parse("test", &toml).err();
             assert!(problems.is_none(), "{line}: {problems:?}");
         }
-        // Where a path was cut nobody knows what it led to.
+        // Where a path was cut, the rest is not known.
         for cut in ["$.a.b…0123456789abcdef", r#"$.a["b…0123456789abcdef"#] {
             assert!(difference(cut, "changed").ignoring().contains("a pointer to it"), "{cut}");
         }

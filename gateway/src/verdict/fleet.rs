@@ -1,4 +1,5 @@
-//! Who had a part in a verdict on several gateways' evidence: what is missing holds it, for promoting takes all. Pure.
+//! The gateways behind a verdict on several gateways' evidence: a missing one holds the verdict, for promoting takes all of
+//! them. Pure.
 
 use serde::Serialize;
 
@@ -7,13 +8,13 @@ use super::{Decision, Verdict};
 /// The gateways that were asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fleet {
-    /// Those whose evidence was judged, the one that judges among them.
+    /// Gateways whose evidence was judged, this one among them.
     pub replicas: usize,
-    /// Who did not answer.
+    /// Gateways that did not answer.
     pub missing: Vec<Missing>,
-    /// Whose evidence was not added to the others'.
+    /// Gateways whose evidence on a mirror was not added to the others'.
     pub apart: Vec<Aside>,
-    /// Whose was, but for what nobody is judged by: what clients got, and which fields answers have.
+    /// Gateways whose evidence was added but in part, for figures that they do not tell.
     pub in_part: Vec<Aside>,
 }
 
@@ -23,7 +24,7 @@ pub struct Missing {
     pub why: String,
 }
 
-/// What a gateway knows of a mirror, and nobody adds to what the others know.
+/// A gateway's evidence on a mirror that is not added to the others', or not all of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Aside {
     pub replica: String,
@@ -34,7 +35,7 @@ pub struct Aside {
 }
 
 impl Fleet {
-    /// As whoever has no token is told of it: how many, not where they are and what they said.
+    /// The fleet as it is told without the token: numbers, without addresses and messages of the gateways.
     #[must_use]
     pub fn without_names(mut self) -> Self {
         for Missing { replica, why } in &mut self.missing {

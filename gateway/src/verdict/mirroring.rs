@@ -1,8 +1,9 @@
-//! Whether mirroring itself changes what clients get of v1: requests that were copied, beside those that chance left out. Pure.
+//! Whether mirroring itself changes the responses of v1 to clients: requests that were copied, beside those that chance left
+//! out. Pure.
 //!
-//! Each request is drawn by itself, by a share that is known. Where copying changes nothing, whether a request that failed, or was
-//! slow, had been drawn is a throw of a coin with the odds of that share, however they came in bursts: so nothing has to be known of
-//! v1, and every look is as good.
+//! Each request is drawn by itself, with a known share. Where copying changes nothing, whether a failed or slow request had
+//! been drawn is a toss of a coin with the odds of that share, however such requests came in bursts: so nothing has to be known
+//! of v1, and every look is as good.
 
 use serde::Serialize;
 
@@ -17,7 +18,7 @@ const LEAST_LEVEL_US: f64 = 1_000.0;
 /// How much of the chance each question has: failures, refusals, times.
 const PARTS: [f64; 3] = [0.35, 0.35, 0.3];
 
-/// What clients got of one route.
+/// The clients' figures on one route, by arm.
 #[derive(Debug, Default)]
 pub struct Trial {
     pub route: String,
@@ -28,7 +29,7 @@ pub struct Trial {
     pub spared: Got,
 }
 
-/// What clients of one arm got.
+/// The clients' figures of one arm.
 #[derive(Debug, Default)]
 pub struct Got {
     pub requests: u64,
@@ -40,13 +41,13 @@ pub struct Got {
     pub times: Slots,
 }
 
-/// What is told of one route.
+/// The findings on one route.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Mirroring {
     pub route: String,
     pub copied: Arm,
     pub uncopied: Arm,
-    /// What is otherwise, beyond chance; the surest first.
+    /// Effects beyond chance; the surest first.
     pub effects: Vec<Effect>,
     /// The first of them as a person would say it.
     pub said: Option<String>,
@@ -61,7 +62,7 @@ pub struct Arm {
     pub p99_seconds: Option<f64>,
 }
 
-/// What copied requests get more often than others, or less.
+/// An outcome that copied requests have more often than others, or less.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Effect {
     /// `5xx`, `4xx`, or `slow`.
@@ -75,7 +76,7 @@ pub struct Effect {
     pub chance: f64,
 }
 
-/// What each trial came to. The chance that any shows an effect where there is none, at any look, is `alpha`.
+/// The findings of each trial. The chance that any shows an effect where there is none, at any look, is `alpha`.
 pub fn mirroring(trials: &[Trial], alpha: f64) -> Vec<(String, Mirroring)> {
     let chance = Chance::of(alpha).part(1.0 / trials.len().max(1) as f64);
     trials.iter().map(|trial| (trial.mirror.clone(), trial.told(chance))).collect()
@@ -156,7 +157,7 @@ mod tests {
         slower_us: [u64; 2],
     }
 
-    /// One in ten is drawn; looked at ten times.
+    /// A trial that draws one request in ten, looked at ten times.
     fn shown(rng: &mut fastrand::Rng, of: &Service) -> Vec<&'static str> {
         let (mut arms, times) =
             ([Got::default(), Got::default()], [Histogram::default(), Histogram::default()]);

@@ -1,5 +1,5 @@
-//! Whether a mirror is ready to take the primary's place: promote, hold or reject, each rule with its figure, how sure that
-//! is, and its evidence. Pure: evidence and a policy in, a verdict out.
+//! Decides whether a mirror is ready to take the primary's place: promote, hold or reject. Each rule has its figure, with its
+//! confidence, and its evidence. Pure: evidence and a policy in, a verdict out.
 //!
 //! A rule *fails* where "it is within its threshold" is refuted by a test that holds at every look (`sequential`): the chance
 //! that an equal mirror is ever rejected, however often somebody asks, over all rules of all routes, is the policy's. It *holds*
@@ -38,10 +38,10 @@ const MINOR_ROUTES_SHARE: f64 = 0.05;
 /// How much of a mirror's chance to be rejected for nothing its rules over all routes have; each route has as much of the rest.
 const EVERYWHERE_PART: f64 = 0.5;
 
-/// How much of a route's chance to reject for nothing its rules over what came lately have.
+/// The part of a route's chance of a false rejection that its rules over recent windows have.
 const WINDOWS_PART: f64 = 0.25;
 
-/// What becomes of a mirror.
+/// The decision on a mirror.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decision {
@@ -63,7 +63,7 @@ impl Decision {
     }
 }
 
-/// What one rule came to.
+/// The result of one rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
@@ -72,12 +72,12 @@ pub enum Outcome {
     Fail,
 }
 
-/// One rule on one route.
+/// The ruling of one rule on one route.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ruling {
     pub rule: &'static str,
     pub route: String,
-    /// What the figure counts in: `share` or `ratio`.
+    /// The figure's unit: `share` or `ratio`.
     pub unit: &'static str,
     pub figure: Option<f64>,
     pub threshold: f64,
@@ -87,11 +87,11 @@ pub struct Ruling {
     /// infinite (`null` in
     /// JSON).
     pub interval: Option<[f64; 2]>,
-    /// Only what came since then was looked at, as RFC 3339 has it: it was well before.
+    /// The moment since which alone the evidence was judged, as RFC 3339 has it: before it the mirror was well.
     pub since: Option<String>,
-    /// It began to be so then, give or take so many seconds.
+    /// Uncertainty of the moment at which the trouble began, in seconds.
     pub within: Option<f64>,
-    /// What the figure was made of.
+    /// Samples of which the figure was made.
     pub samples: u64,
     /// Samples without which it cannot pass.
     pub needed: u64,
@@ -100,7 +100,7 @@ pub struct Ruling {
     pub result: Outcome,
     /// In words, where figures alone do not tell.
     pub why: Option<String>,
-    /// What shows it: fields with an example and request ids, cells of the matrix, times.
+    /// Evidence for the result: fields with an example and request ids, cells of the matrix, times.
     pub evidence: Vec<String>,
     /// Worse beyond doubt, and seen too seldom to reject.
     #[serde(skip)]
@@ -118,18 +118,18 @@ pub struct MirrorVerdict {
     pub pairs: u64,
     /// Why it began then.
     pub because: Option<&'static str>,
-    /// What runs as v1 and as the mirror, where that is known.
+    /// The versions of v1 and of the mirror, where they are known.
     pub versions: [Option<String>; 2],
-    /// As a person would say it: causes, the worst first, then what is waited for.
+    /// Sentences for people: causes, the worst first, then what is waited for.
     pub said: Vec<String>,
     pub rules: Vec<Ruling>,
     /// Routes that carry so few of its copies that they can reject it, and not hold it up.
     pub rest: Vec<String>,
-    /// What it does otherwise than it did when evidence began.
+    /// Changes in the mirror's own figures since the evidence began.
     pub drift: Vec<Drift>,
-    /// What clients got where their requests were copied to it, and where chance left them out, by route.
+    /// The clients' figures with copying and without, by route.
     pub mirroring: Vec<Mirroring>,
-    /// What is not known of all that should be: of several gateways, of critical routes; in sentences.
+    /// Evidence that is missing, of other gateways or of critical routes; in sentences.
     #[serde(skip)]
     pub aside: Vec<String>,
 }
@@ -187,7 +187,7 @@ fn mirror(policy: &Policy, chance: Chance, name: &str, mut evidence: Vec<&Eviden
     let rest = if together.is_some() { 1.0 - EVERYWHERE_PART } else { 1.0 };
     let each = chance.part(rest / evidence.len().max(1) as f64);
     let pairs = total(evidence.iter().map(|e| e.seen.pairs()));
-    // From the least: what a route may be passed over for, all smaller ones have used up before it.
+    // From the smallest: before a route is passed over, all smaller ones are.
     evidence.sort_by_key(|e| e.seen.wanted());
     let (mut passed_over, mut rest) = (0_u64, Vec::new());
     for route in evidence {
@@ -230,12 +230,12 @@ fn mirror(policy: &Policy, chance: Chance, name: &str, mut evidence: Vec<&Eviden
     }
 }
 
-/// What is so since a moment alone is so many times less likely by chance than that it was so from the start on.
+/// A failure that began at a moment must be so many times less likely by chance than the failure over the whole epoch.
 const MUCH_SURER: f64 = 1e-4;
 
-/// What came since each moment that is remembered is a test of its own, so that what was well for an hour does not outweigh
-/// its last minute. The `n`th of them has a part of `1 / n (n + 1)`: the sum over all that ever come is one. Of several that
-/// find the same, the one that is surest began nearest to the change.
+/// The evidence since each remembered moment is a test of its own, so that a good hour does not outweigh a bad last minute. The
+/// `n`th test has a part of `1 / n (n + 1)` of the chance: the sum over all that ever come is one. Of several moments that find
+/// the same, the surest lies nearest to the change.
 fn lately(policy: &Policy, each: Chance, route: &Evidence, known: &mut [Ruling]) -> Vec<Ruling> {
     let mut found: Vec<Ruling> = Vec::new();
     for Window { since, within, number, evidence } in &route.windows {
@@ -253,7 +253,7 @@ fn lately(policy: &Policy, each: Chance, route: &Evidence, known: &mut [Ruling])
                 ruling.chance.zip(than.chance).is_some_and(|(one, other)| one < other * by)
             };
             if let Some(of) = known.iter_mut().find(is_it) {
-                // It is so of the whole epoch too: since when is all that is new.
+                // The whole epoch fails by this rule too: only the moment is new.
                 if is_surer(of, MUCH_SURER) {
                     of.chance = ruling.chance;
                     of.since = ruling.since;

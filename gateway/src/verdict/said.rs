@@ -1,4 +1,4 @@
-//! A verdict as a person would say it: each cause in one sentence, the worst first, then what it waits for and how long. Pure.
+//! A verdict in sentences for people: each cause in one sentence, the worst first, then what it waits for and how long. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -45,7 +45,7 @@ pub fn sentences(of: &MirrorVerdict, seconds: Option<f64>) -> Vec<String> {
     said
 }
 
-/// What a mirror does otherwise than it did.
+/// The sentence on a change in a mirror's own figures.
 fn drifted(mirror: &str, drift: &Drift) -> String {
     let show = |figure: f64| match drift.what {
         "errors" => percent(figure),
@@ -66,7 +66,7 @@ fn drifted(mirror: &str, drift: &Drift) -> String {
     )
 }
 
-/// What mirroring does to clients.
+/// The sentence on an effect of mirroring on clients.
 pub(super) fn changed(mirror: &str, on: &Mirroring) -> Option<String> {
     let effect = on.effects.first()?;
     let what = match effect.longer_than {

@@ -20,7 +20,7 @@ const WITHIN: f64 = 5e-4;
 const WITHIN_MIN: f64 = 1e-7;
 const WITHIN_MAX: f64 = 1e-5;
 
-/// What is e^20 times less than the largest of a sum does not show in it.
+/// A term that is e^20 times less than the largest does not show in a sum.
 const NEGLIGIBLE: f64 = -20.0;
 
 /// How often a test may err, over all looks.
@@ -28,7 +28,7 @@ const NEGLIGIBLE: f64 = -20.0;
 pub(super) struct Chance {
     /// The natural logarithm of the fortune that refutes.
     needed: f64,
-    /// So many of what is counted share their fate, and tell no more than one: the root of a product of so many fortunes is a
+    /// So many observations share their fate, and tell no more than one: the root of a product of so many fortunes is a
     /// fortune, whatever they share.
     together: f64,
 }
@@ -43,7 +43,7 @@ impl Chance {
         Self { needed: self.needed - share.clamp(1e-300, 1.0).ln(), ..self }
     }
 
-    /// The same where so many (≥ 1) of what is counted share their fate.
+    /// The same where so many (≥ 1) observations share their fate.
     pub(super) fn of_groups(self, together: f64) -> Self {
         Self { together: self.together * together.max(1.0), ..self }
     }
@@ -106,8 +106,8 @@ impl Steps {
         }
     }
 
-    /// The same where only whether it is above zero matters, and by how much: a mean that is no larger than what is claimed wins
-    /// nothing, for the logarithm is concave.
+    /// The fortune where only a positive excess over `m` matters: a mean that is no larger than `m` wins nothing, for the
+    /// logarithm is concave.
     fn beyond(&self, m: f64, purpose: Purpose) -> f64 {
         let is_less = self.plus - self.minus <= m * (self.plus + self.minus + self.zero);
         if is_less { 0.0 } else { self.fortune(m, purpose) }
@@ -120,7 +120,7 @@ impl Steps {
         if self.plus == 0.0 && self.least == 0.0 {
             return 0.0;
         }
-        // About where a normal distribution has it, what the mixture costs included.
+        // About where a normal distribution has it, with the cost of the mixture.
         let n = (self.plus + self.minus + self.zero).max(1.0);
         let variance = ((self.plus + self.minus) / n - figure * figure).max(0.0);
         let needs = needed + MIXED;
@@ -161,10 +161,10 @@ impl Steps {
 /// Steps to a guess: each is a tenth of a look at a fortune.
 const GUESSES: usize = 4;
 
-/// What a mixture has less than its best stake, about.
+/// About how much the logarithm of a mixture's fortune falls short of its best stake's.
 const MIXED: f64 = 2.5;
 
-/// Where a fortune that falls from `inside` to `outside` is no longer what is needed.
+/// The search for the point where a fortune that falls from `inside` to `outside` crosses the needed one.
 struct Edge {
     inside: f64,
     outside: f64,
@@ -179,8 +179,8 @@ impl Edge {
     /// The last place inside: by false position, the end that stays being weighed less (the Illinois method).
     fn find(self, needed: f64, fortune: impl Fn(f64) -> f64) -> f64 {
         let Self { mut inside, mut outside, guess, within, beside, snap } = self;
-        // What speaks against a claim grows with the square of how far it is: its root is about straight. Nothing is won where the
-        // figure itself is claimed.
+        // The evidence against a claim grows with the square of its distance: its root is about straight. At the figure itself
+        // nothing is won.
         let root = |fortune: f64| (fortune + MIXED).max(0.0).sqrt();
         let wanted = root(needed);
         let (mut more, mut less) = (f64::INFINITY, wanted);
@@ -215,7 +215,7 @@ impl Edge {
     }
 }
 
-/// The bets against one claim: the logarithms of what a step of each kind makes of the fortune that is put on each stake.
+/// The bets against one claim: by kind of step, the logarithm of the factor by which the fortune on each stake changes.
 struct Bets {
     plus: [f64; STAKES],
     minus: [f64; STAKES],
@@ -257,7 +257,7 @@ impl Bets {
     }
 
     fn fortune(&self, steps: &Steps) -> f64 {
-        // What did not happen has no part in the product: its count is zero, and no factor is infinite.
+        // A kind of step that did not happen has no part in the product: its count is zero, and no factor is infinite.
         let Steps { plus, minus, zero, .. } = *steps;
         let mut all = *self.parts;
         let factors = self.plus.iter().zip(&self.minus).zip(&self.zero);
@@ -360,7 +360,7 @@ pub(super) fn quantile(of: &Ranks<'_>, quantile: f64, chance: Chance) -> Estimat
     Between::of(quantile, of.count(), chance).estimate(of)
 }
 
-/// The ranks between which a quantile of so many values lies, whatever they are.
+/// The ranks between which a quantile of `n` values lies, whatever their distribution.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Between {
     quantile: f64,
@@ -464,8 +464,8 @@ pub(super) fn ratio(one: Estimate, other: Estimate) -> Estimate {
     }
 }
 
-/// How many of what is counted share a fate: the variance of counts in stretches of time, divided by what it would be if each were
-/// by itself (the design effect). `stretches`: (of so many, so many). `None` where too few tell.
+/// The design effect: the variance of counts in stretches of time, divided by the variance of independent observations. About
+/// so many observations share a fate. `stretches`: (of so many, so many). `None` where there are too few to tell.
 pub fn design_effect(stretches: &[(u64, u64)]) -> Option<f64> {
     let (n, k) = stretches.iter().fold((0, 0), |(n, k), (of, count)| (total([n, *of]), total([k, *count])));
     if stretches.len() < STRETCHES_MIN || k < STRETCHES_MIN as u64 || k >= n {

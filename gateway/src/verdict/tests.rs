@@ -1,4 +1,4 @@
-//! Verdicts on simulated services: what is the same is not rejected, what is worse is, by the name of what is worse.
+//! Verdicts on simulated services: an equal mirror is not rejected, a worse one is, by the name of the rule that it breaks.
 
 mod baselines;
 mod drift;
@@ -86,7 +86,7 @@ fn decide(evidence: Evidence) -> Decision {
     judge(&Policy::default(), &[evidence]).verdict
 }
 
-/// What one rule came to, and why.
+/// The result of one rule, and why.
 fn ruled(evidence: Evidence, rule: &str) -> (Outcome, String) {
     let verdict = judge(&Policy::default(), &[evidence]);
     let mut found = verdict.mirrors[0].rules.iter().filter(|ruling| ruling.rule == rule);
@@ -238,7 +238,7 @@ fn without_a_baseline_what_is_drawn_anew_each_time_is_held_with_the_line_that_ig
     let verdict = judge(&Policy::default(), &[of]);
     let shown = &verdict.mirrors[0].rules[0].evidence;
     assert!(shown[0].ends_with("volatile: compare = { ignore_json = [\"/user/plan\"] }"), "{shown:?}");
-    // What else differs beside it is found.
+    // Another difference beside it is found.
     let mut of = differing(4000, 4000, (0, 0));
     of.differences[0].is_volatile = true;
     of.differences.push(Difference {
@@ -431,7 +431,7 @@ fn what_the_policy_ignores_hides_no_other_difference() {
     assert_eq!(with(&[("etag", 2400)], 3000), Decision::Reject, "600 differ in something else");
     assert_eq!(with(&[("etag", 2400), ("x-version", 2400)], 3000), Decision::Promote, "one or the other");
     assert_eq!(with(&[("etag", 400), ("x-version", 400)], 3000), Decision::Reject);
-    // One field always differs and is ignored, and five in a hundred differ each in a place of its own.
+    // One field always differs and is ignored, and five answers in a hundred differ each in a place of its own.
     let mut of = evidence("a", &[("200", "200", 4000)]);
     of.seen.compared = compared(4000, 4000);
     let one = differing(4000, 1, (0, 0)).differences.remove(0);
@@ -441,7 +441,7 @@ fn what_the_policy_ignores_hides_no_other_difference() {
     let first = &verdict.mirrors[0].rules[0];
     assert_eq!((verdict.verdict, first.rule), (Decision::Hold, "mismatch_above_noise"));
     assert!(first.why.as_ref().is_some_and(|why| why.contains("what the policy ignores")), "{first:?}");
-    // What is ignored varies by itself, what is not is noise through and through.
+    // The ignored field varies by itself, the other is noise through and through.
     let mut of = differing(4000, 4000, (4000, 4000));
     of.differences.push(Difference {
         field: "x-cache".to_owned(),
@@ -494,7 +494,7 @@ fn an_error_by_any_number_is_an_error() {
 
 #[test]
 fn copies_chosen_by_v1s_answer_are_judged_beside_a_baseline_alone() {
-    // Both fail one in a hundred, and only what v1 answered well was copied.
+    // Both fail one in a hundred, and only requests that v1 answered well were copied.
     let seen = || cells(&[("200", "200", 3960), ("200", "500", 40)]);
     let with =
         |baseline| Evidence { are_chosen_by_response: true, seen: seen(), baseline, ..evidence("a", &[]) };
@@ -503,7 +503,7 @@ fn copies_chosen_by_v1s_answer_are_judged_beside_a_baseline_alone() {
     assert_eq!(ruled(with(None), "p50_ratio").0, Outcome::Hold, "nor are times");
     assert_eq!(ruled(with(Some(seen())), "p50_ratio").0, Outcome::Pass);
     assert_ne!(ruled(with(Some(seen())), "error_rate_difference").0, Outcome::Fail);
-    // One that saw little, or is chosen otherwise, tells nothing.
+    // A baseline that saw little, or is chosen otherwise, tells nothing.
     let few = cells(&[("200", "200", 250), ("200", "500", 3)]);
     assert_eq!(ruled(with(Some(few)), "error_rate_difference").0, Outcome::Hold);
     let every = || cells(&[("200", "200", 3920), ("200", "500", 40), ("500", "200", 40)]);

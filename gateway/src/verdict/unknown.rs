@@ -1,6 +1,6 @@
-//! The rules on what is not known of a mirror's copies: those that were lost, pairs that are evidence of neither side or may be of
-//! two requests, contents that were not looked at. They hold; what was lost may speak against a mirror beside a baseline that lost
-//! nothing.
+//! The rules on copies whose outcome is not known: lost copies, pairs that are evidence of neither side or may be of two
+//! requests, contents that were not compared. These rules hold; losses may also speak against a mirror, beside a baseline that
+//! lost nothing.
 
 use super::rules::{LOSSES, NO_CEILING, OUTAGE, Rules, Weighed, ends};
 use super::sequential::{more_often, share, share_beyond, share_figure};
@@ -34,8 +34,9 @@ impl Rules<'_> {
         }
     }
 
-    /// What was dropped here cannot speak against the mirror, but then too little is known. Where copies to the baseline that are sent
-    /// by the same settings are dropped far more seldom, the mirror is what they wait for: it answers too slowly, or not at all.
+    /// Copies that the gateway dropped do not speak against the mirror, but then too little is known. Where copies to the
+    /// baseline by the same settings are dropped far more seldom, copies wait for the mirror: it answers too slowly, or not at
+    /// all.
     pub(super) fn losses(&self, evidence: &Evidence) -> Ruling {
         let (lost, wanted) = (evidence.seen.lost, evidence.seen.wanted());
         let again = evidence
@@ -68,8 +69,8 @@ impl Rules<'_> {
         ruling
     }
 
-    /// Pairs of which a copy's end is evidence of neither side are missing from all other rules: of many it is not known what v2
-    /// does. `None`: there are none.
+    /// Pairs where a copy's end is evidence of neither side are missing from all other rules: with many of them, v2's behaviour
+    /// is not known. `None`: there are none.
     pub(super) fn left_out(&self, evidence: &Evidence) -> Option<Ruling> {
         let Seen { less_time, end_unread, .. } = evidence.seen;
         let left_out = less_time.saturating_add(end_unread);
@@ -108,7 +109,7 @@ impl Rules<'_> {
         shown: &dyn Fn() -> Vec<String>,
     ) -> Ruling {
         let (count, samples) = of;
-        // Nothing is rejected by it, so the chance is that of passing.
+        // This share does not reject, so the chance is that of passing.
         let chance = Self::pass_chance(evidence);
         let threshold = of_percent(self.policy.lost_max);
         self.ruling(

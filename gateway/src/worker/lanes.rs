@@ -38,8 +38,8 @@ struct Leaving {
 }
 
 impl Lanes {
-    /// Starts what the generation in force has new, and lets go of what `before` alone had. In turns: a lane whose shippers are
-    /// not started yet keeps its copies.
+    /// Starts the lanes that are new in the generation in force, and lets go of those that `before` alone had. In turns: a lane
+    /// whose shippers are not started yet keeps its copies.
     pub(super) async fn follow(&self, cx: &Rc<Context>, before: Option<Rc<Generation>>) {
         let generation = cx.generation();
         let last = self.generations.get();
@@ -113,7 +113,7 @@ impl Lanes {
         self.each(generation, |lane| lane.shippers(), |lane| lane.wake_all()).await;
     }
 
-    /// Nothing more can come.
+    /// Tells every lane that no more copies come.
     pub(super) async fn call_last(&self, generation: &Generation) {
         self.each(generation, |lane| lane.shippers(), |lane| lane.call_last()).await;
     }

@@ -1,5 +1,5 @@
-//! No line of memory is written by two workers on the path of a request: what the control plane makes for them lies apart, and
-//! what a worker makes for itself is of its own thread's pages.
+//! Two workers write to no cache line in common on the path of a request: the memory that the control plane makes for them lies
+//! apart, and a worker's own memory is of its own thread's pages.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -112,7 +112,8 @@ fn of_counters(counters: &Counters) -> Places {
     all
 }
 
-/// What a worker does when it serves by these, on its own thread. `all_done`: memory of a thread that has ended is another's.
+/// The memory of a worker that serves by these configurations, on its own thread. `all_done`: the memory of a thread that has
+/// ended is another's.
 fn of_worker(shard: &Arc<Shard>, tap: &Tap, worker_configs: &[&WorkerConfig], all_done: &Barrier) -> Places {
     let mut all = Places::from([("the shard", shared(shard))]);
     all.extend(tap.places().into_iter().map(|place| ("records", place)));

@@ -49,7 +49,7 @@ use configurations::{CONFIGURATIONS, POLICIES, SECRET};
 use labels::{ALL_IN_PLAYS, ALWAYS_REACHED, NEVER_REACHED, SELDOM_REACHED};
 use wire::{Message, NoMessage, Wire};
 
-/// One answer to `request`, often a bad one, and whether the connection goes on.
+/// An answer to `request`, often a bad one, and whether the connection goes on.
 fn answer(world: &World, request: &Message) -> (Vec<u8>, bool) {
     let id = request.id();
     let content = format!("{id};").repeat([1, 1, 40, 6000][world.below(4)]);
@@ -83,7 +83,7 @@ fn answer(world: &World, request: &Message) -> (Vec<u8>, bool) {
     (text.into(), goes_on)
 }
 
-/// What belongs to no request and must reach no client.
+/// A response that belongs to no request and must reach no client.
 const STRAY: &[u8] = b"HTTP/1.1 200 OK\r\nX-Id: stray\r\nContent-Length: 0\r\n\r\n";
 
 /// An answer to HEAD, or a 204 or 304, whose declared content comes all the same, later than the answer.
@@ -100,7 +100,7 @@ async fn answer_late(world: &World, request: &Message, wire: &mut Wire) -> std::
     wire.write_all(STRAY).await
 }
 
-/// Answers as soon as the request's head is there, whatever else of it comes, and more than it was asked for.
+/// Answers as soon as the request's head is there, without its content, and with more than was asked for.
 async fn answer_early(world: &World, mut wire: Wire) {
     let Ok(head) = wire.message(false, |_| false).await else { return };
     let (id, content) = (head.id(), format!("{};", head.id()));
@@ -109,7 +109,7 @@ async fn answer_early(world: &World, mut wire: Wire) {
     let mut bytes =
         format!("HTTP/1.1 200 OK\r\nX-Id: {id}\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes();
     if world.below(2) == 0 {
-        // It comes with the answer, as it could not be told from the next one's otherwise.
+        // The stray response comes with the answer, as it could not be told from the next one's otherwise.
         bytes.extend_from_slice(STRAY);
     }
     wire.write_at_once(&bytes);
@@ -118,7 +118,7 @@ async fn answer_early(world: &World, mut wire: Wire) {
     }
 }
 
-/// An origin: whatever reaches it must be well formed; what it answers is not.
+/// An origin: requests that reach it must be well formed; its answers need not be.
 async fn origin(world: Rc<World>, port: u16, end: End, did: primary::Did) {
     if world.below(30) == 0 {
         return end.reset_on_close();
@@ -142,7 +142,7 @@ async fn origin(world: Rc<World>, port: u16, end: End, did: primary::Did) {
             Err(NoMessage::Ended) => return,
             Err(NoMessage::Malformed(why)) => panic!("malformed on an upstream's wire: {why}"),
         };
-        // Only the policies redact, and whatever the other configurations copy was sent without them.
+        // The `policies` alone redact: copies under the other configurations were sent without them.
         let redacts = port == 2 && request.values("x-under").any(|under| under == "policies");
         let shown = format!("{:?} {}", request.fields, String::from_utf8_lossy(&request.content));
         assert!(!redacts || !shown.contains(SECRET), "a secret on v2's wire: {shown:.300}");
@@ -180,7 +180,7 @@ const REFUSED: [&str; 11] = [
     "\x16\x03\x01a TLS hello\r\n\r\n",
 ];
 
-/// One request, and whether another may follow it on its connection.
+/// A request, and whether another may follow it on its connection.
 fn request(world: &World, id: &str, under: &str) -> (Vec<u8>, bool) {
     if world.below(8) == 0 {
         let text = REFUSED[world.below(REFUSED.len())];
@@ -217,7 +217,7 @@ fn request(world: &World, id: &str, under: &str) -> (Vec<u8>, bool) {
     (text.into(), goes_on)
 }
 
-/// One client: some requests, cut and delayed anyhow, and answers that must be its own.
+/// A client: some requests, cut and delayed anyhow, and answers that must be its own.
 async fn converse(world: Rc<World>, end: End, name: String, under: &'static str, answers: Rc<Cell<usize>>) {
     let (mut sent, mut expected) = (Vec::new(), Vec::new());
     for n in 0..1 + world.below(4) {
@@ -240,7 +240,7 @@ async fn converse(world: Rc<World>, end: End, name: String, under: &'static str,
         if world.below(30) == 0 {
             world.sleep_us(world.below(700_000) as u64).await;
         }
-        // A small line would be full of answers nobody reads; so a client that is refused stops writing.
+        // A small line would fill up with unread answers; so a client that is refused stops writing.
         let written = simulated::within(&world, 3_000_000, wire.end.write_all(&rest[..n])).await;
         if !matches!(written, Some(Ok(()))) {
             break;
@@ -286,7 +286,7 @@ async fn converse(world: Rc<World>, end: End, name: String, under: &'static str,
     }
 }
 
-/// What many plays together have reached.
+/// The sums of many plays.
 #[derive(Default)]
 struct Reached {
     plays: usize,
@@ -322,7 +322,7 @@ fn context(worker_config: &WorkerConfig, shard: &Arc<Shard>, seed: u64) -> (Rc<C
     (Rc::new(cx), spout)
 }
 
-/// A configuration as a worker gets it, behind what was in force before.
+/// A configuration as a worker gets it, with the one before.
 fn worker_config(text: &str, before: Option<&WorkerConfig>) -> WorkerConfig {
     let config = Arc::new(check::parse("simulation", text).expect("it is sound").config);
     let address = |endpoint: &config::Endpoint| match &endpoint.host {
@@ -354,7 +354,7 @@ fn worker_config(text: &str, before: Option<&WorkerConfig>) -> WorkerConfig {
     }
 }
 
-/// One seed from its first connection to the last thing given back.
+/// The play of one seed, from its first connection until all is given back.
 fn play(seed: u64, reached: &Rc<RefCell<Reached>>) {
     let reached = Rc::clone(reached);
     World::run(seed, move |world| async move {
@@ -418,7 +418,7 @@ fn play(seed: u64, reached: &Rc<RefCell<Reached>>) {
             cx.draining.set(true);
             drain(&cx, &lanes, Vec::new()).await;
         }
-        // Long enough for every timeout, and for what is kept to be let go.
+        // Long enough for every timeout, and for pooled connections to be closed.
         let mut waited = 0;
         while running.get() > 0 || shard.connections_active.get() > 0 {
             world.sleep_us(100_000).await;
@@ -639,7 +639,7 @@ fn a_busy_worker_gives_up_copies_and_serves_its_clients() {
         let (cx, _spout) = context(&worker_config, &shard, 1);
         let lanes = Rc::new(Lanes::default());
         lanes.follow(&cx, None).await;
-        // Nothing ticks here, so the worker stays as busy as it is said to be.
+        // No time passes here, so the worker stays as busy as this flag says.
         cx.busy.set(true);
         let (ours, theirs) = simulated::pair();
         listener::serve(

@@ -34,7 +34,7 @@ const SCRAPS: [&[u8]; 16] = [
     b"Content-Length: 3\r\n",
 ];
 
-/// What a decoder makes of `pieces`: content, how much of the input was its own, whether it is whole. `Err`: refused.
+/// The result of decoding `pieces`: content, length of the message in the input, whether it is whole. `Err`: refused.
 fn decode(framing: Framing, pieces: &[&[u8]]) -> Result<(Vec<u8>, usize, bool), ()> {
     let (mut incoming, mut content, mut used) = (Incoming::new(framing), Vec::new(), 0);
     for piece in pieces {
@@ -95,7 +95,7 @@ pub(crate) fn content(dice: &mut Dice) {
     let by_copy = dice.below(3);
     for (n, piece) in dice.pieces(&wire).into_iter().enumerate() {
         if incoming.is_done() {
-            // What `decode` of a message that is over does: all of it is the next one's.
+            // As `decode` does after the end of a message: all of the piece is the next one's.
             rest.extend_from_slice(piece);
         } else if n < by_copy {
             let used =

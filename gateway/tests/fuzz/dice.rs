@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
-/// A sequence of numbers that look random, and perhaps a text that somebody else made.
+/// A sequence of pseudo-random numbers, and perhaps a text from a fuzzer.
 pub(crate) struct Dice {
     numbers: fastrand::Rng,
     given: Option<Vec<u8>>,
@@ -15,7 +15,7 @@ impl Dice {
         Self { numbers: fastrand::Rng::with_seed(seed), given: None }
     }
 
-    /// What a fuzzer that watches the code makes up: eight bytes to draw numbers from, and a text behind them.
+    /// The data of a coverage-guided fuzzer: eight bytes to draw numbers from, and a text behind them.
     pub(crate) fn given(data: &[u8]) -> Option<Self> {
         let (seed, text) = data.split_first_chunk()?;
         Some(Self { given: Some(text.to_vec()), ..Self::new(u64::from_le_bytes(*seed)) })

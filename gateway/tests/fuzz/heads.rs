@@ -1,4 +1,4 @@
-//! Heads: what the gateway takes it passes on as a head that every strict reader reads the same way.
+//! Heads: a head that the gateway takes is passed on so that every strict reader reads it the same way.
 
 use gateway::http1::framing::Framing;
 use gateway::http1::head::{HeadLimits, with_request, with_response};
@@ -114,7 +114,7 @@ pub(crate) fn end_of_head(dice: &mut Dice) {
     }
 }
 
-/// What the gateway makes of a request head: its wire to the primary, and what it thinks of it.
+/// The gateway's forwarding of a request head: its wire to the primary, and the facts that it read.
 fn forwarded(head: &[u8], limits: HeadLimits, trust: bool) -> Option<(Vec<u8>, Facts)> {
     let add = Forwarding {
         keeps_id: true,
@@ -191,7 +191,7 @@ pub(crate) fn request(dice: &mut Dice) {
         // The next to read it answers by itself.
         return;
     }
-    // What we wrote we read as what we meant, and writing it again changes nothing that matters.
+    // Our own head reads as the same request, and rendering it again changes nothing that matters.
     let (_, again) = forwarded(&wire, LIMITS_BEHIND_US, true)
         .unwrap_or_else(|| panic!("our own head is refused: {}", shown()));
     assert_eq!(

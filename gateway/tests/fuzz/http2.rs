@@ -89,7 +89,8 @@ pub(crate) fn blocks(dice: &mut Dice) {
                 let bytes: usize = fields.iter().map(|(n, v)| n.len() + v.len() + 32).sum();
                 assert_eq!((extent.bytes, extent.fields), (bytes, fields.len()));
             }
-            // It wants a field behind a size; we allow two sizes and no more, in front, and integers of five bytes.
+            // Loona accepts a size update only before a field; we allow two sizes and no more, in front, and integers of five
+            // bytes.
             (Ok(extent), Err(_)) => assert_eq!(extent.fields, 0, "{block:x?}"),
             (Err(Unreadable::Malformed(why)), Ok(_)) => {
                 let is_stricter = ["table size behind a field", "integer too long"].contains(&why);
@@ -102,7 +103,7 @@ pub(crate) fn blocks(dice: &mut Dice) {
     }
 }
 
-/// What a client sends behind its preface.
+/// Bytes of clients behind their preface.
 pub(crate) const CLIENTS: [&[u8]; 7] = [
     b"\0\0\0\x04\0\0\0\0\0\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x01\x01a\0\0\x04\x08\0\0\0\0\0\0\0\x10\0",
     b"\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\x10\0\0\0\x06\x01\x04\0\0\0\x01\x83\x86\x84\x01\x01a\0\0\x05\0\0\0\0\0\x01hello\
@@ -118,7 +119,7 @@ pub(crate) const CLIENTS: [&[u8]; 7] = [
     b"\0\0\0\x04\0\0\0\0\0\0\0\x19\x01\x04\0\0\0\x01\x83\x86\x84\x01\x01a\0\x0econtent-length\x013\0\0\x03\0\x01\0\0\0\x01abc",
 ];
 
-/// What a server sends to whom asked it on streams 1, 3 and 5.
+/// Bytes of servers to a client with streams 1, 3 and 5.
 pub(crate) const SERVERS: [&[u8]; 4] = [
     b"\0\0\0\x04\0\0\0\0\0\0\0\x01\x01\x04\0\0\0\x01\x88\0\0\x05\0\x01\0\0\0\x01hello\0\0\x01\x01\x05\0\0\0\x03\x8d",
     b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x02\0\0\x05\x01\x04\0\0\0\x01\x08\x03100\0\0\x01\x01\x04\0\0\0\x01\x88\0\0\x01\0\0\0\0\0\x01x\
@@ -192,7 +193,7 @@ fn frames(dice: &mut Dice, role: Role, text: &[u8]) {
     answered(dice, &mut begun(role, limits), text);
 }
 
-/// What happened, content joined, and what is to be said.
+/// The events, with content joined, and the output.
 fn told(session: &mut Session, pieces: &[&[u8]]) -> (Vec<String>, Vec<u8>) {
     let mut events: Vec<String> = Vec::new();
     let mut content: Option<(u32, Vec<u8>)> = None;
@@ -220,8 +221,8 @@ fn told(session: &mut Session, pieces: &[&[u8]]) -> (Vec<String>, Vec<u8>) {
     (events, session.take(Vec::new(), 7))
 }
 
-/// Somebody answers, asks, takes, releases and waits between the bytes: whatever the order, no stream is told twice that it
-/// ended, none is left when all were released, and what is said is whole frames.
+/// Answers, requests, takes, releases and waits come between the bytes: in any order, no stream is told twice that it ended,
+/// none is left when all were released, and the output is whole frames.
 fn answered(dice: &mut Dice, session: &mut Session, text: &[u8]) {
     let never_indexed = &NeverIndexed::default();
     let mut held: Vec<u32> = if text.starts_with(PREFACE) { Vec::new() } else { vec![1, 3, 5] };
@@ -411,7 +412,7 @@ pub(crate) fn fields(dice: &mut Dice) {
     }
 }
 
-/// HTTP/1.1's parser and the strict reader take the head, and read in it what the fields said.
+/// Checks that HTTP/1.1's parser and the strict reader take the head, and read the fields' values in it.
 fn agrees(list: &[(&[u8], &[u8])], head: Head, end: bool, dice: &mut Dice) {
     let shown = || format!("{list:?}\n became\n{:?}", String::from_utf8_lossy(&head.lines));
     let value = |name: &[u8]| list.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
@@ -447,7 +448,7 @@ fn agrees(list: &[(&[u8], &[u8])], head: Head, end: bool, dice: &mut Dice) {
     let limits = HeadLimits { line_bytes_max: 8192, fields_max: 100 };
     match with_request(&mut lines, limits, |read| (read.framing, read.host.to_vec())) {
         Ok(read) => assert_eq!(read, (expect, host.expect("a host").to_vec()), "{}", shown()),
-        // What HTTP/1.1 refuses for what it asks, not for how it is written.
+        // HTTP/1.1 refuses these for their meaning, not for their form.
         Err(fault) => assert!([405, 417, 200].contains(&fault.status), "{fault:?}: {}", shown()),
     }
 }

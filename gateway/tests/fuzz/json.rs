@@ -1,4 +1,4 @@
-//! Secrets in JSON: none passes, nothing else is touched, and what is no JSON is refused, however it is cut.
+//! Secrets in JSON: none passes, nothing else is touched, and a text that is no JSON is refused, however it is cut.
 
 use gateway::mirror::redact::json::{NotJson, Pointers, Search};
 use serde_json::Value;
@@ -91,7 +91,7 @@ pub(crate) fn secrets(dice: &mut Dice) {
     let (Ok(mut expect), Ok(out)) = (serde_json::from_slice::<Value>(&text), &whole) else { return };
     let paths: Vec<Vec<&str>> = given.iter().map(|p| p.split('/').skip(1).collect()).collect();
     without(&mut expect, &paths);
-    // A batch: what begins with a name is looked for in each of its elements.
+    // A batch: a pointer that begins with a name applies to each of its elements.
     if let Value::Array(batch) = &mut expect {
         let named: Vec<Vec<&str>> = paths.iter().filter(|path| path[0] != "*").cloned().collect();
         batch.iter_mut().for_each(|value| without(value, &named));

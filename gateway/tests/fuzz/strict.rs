@@ -18,7 +18,7 @@ fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(is_tchar)
 }
 
-/// The whole of `bytes` as one head. The error says what is wrong with it.
+/// Reads the whole of `bytes` as one head. The error is a sentence.
 pub(crate) fn head(bytes: &[u8]) -> Result<Head, String> {
     let lines = bytes.strip_suffix(b"\r\n\r\n").ok_or("does not end with an empty line")?;
     let mut lines = split(lines);

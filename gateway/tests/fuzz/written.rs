@@ -1,4 +1,4 @@
-//! Configurations and manifests: whatever is written, it is read or refused with words and a line, and what was read is
+//! Configurations and manifests: any text is read, or refused with words and a line, and a configuration that was read is
 //! written so that it reads the same.
 
 use std::cell::OnceCell;
@@ -114,7 +114,7 @@ pub(crate) fn yaml(dice: &mut Dice) {
 fn reads_the_same(config: &Config, written: &str, text: &str) {
     let again = config::parse("written", written);
     let mut again = again.unwrap_or_else(|why| panic!("{why:?}\n of\n{written}\n from\n{text}")).config;
-    // Whoever may change what is served is never written down.
+    // The admin token is never written down.
     again.admin.token.clone_from(&config.admin.token);
     assert_eq!(in_order(again), in_order(config.clone()), "\n{written}\n from\n{text}");
 }

@@ -1,4 +1,4 @@
-//! Responses, both ways: what a server of ours says to an HTTP/2 client, and what a client of ours takes from an HTTP/2 server.
+//! Responses, both ways: from a server of ours to an HTTP/2 client, and from an HTTP/2 server to a client of ours.
 
 use bytes::Bytes;
 use gateway::http1::head::with_response;
@@ -9,7 +9,7 @@ use gateway::http2::session::{Event, Unopened, Unsent, What, Why};
 
 use crate::wire::*;
 
-/// What the client sees of an HTTP/1.1 head.
+/// The fields that the client gets for an HTTP/1.1 head.
 fn said(lines: &str) -> Vec<(String, String)> {
     let mut peer = Peer::client();
     peer.send(&headers(1, END, &GET));
@@ -59,7 +59,7 @@ fn a_switch_of_protocols_cannot_be_said() {
     let what = What::Head { lines: b"HTTP/1.1 101 Switching\r\n\r\n", never_indexed, end: true };
     let refused = peer.session.queue(1, what, 0);
     assert_eq!(refused, Err(Unsent::Inexpressible(Inexpressible::Switching)));
-    // Nothing was said: the caller says 502.
+    // Nothing was sent: the caller answers 502.
     peer.answer(1, "HTTP/1.1 502 x\r\n\r\n", true);
     assert_eq!(peer.said().len(), 1);
 }
@@ -114,7 +114,7 @@ fn a_request_of_ours_says_what_its_head_says() {
     assert_eq!(server.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true), 3);
 }
 
-/// What a client of ours makes of a response: its inner head, or nothing but a reset.
+/// A response as a client of ours takes it: its inner head, or nothing but a reset.
 #[track_caller]
 fn taken(method: &str, fields: &[(&str, &str)], flags: u8) -> Option<String> {
     let mut server = Peer::server();
@@ -238,7 +238,7 @@ fn an_answer_before_the_end_of_the_upload_stands_and_the_rest_is_not_wanted() {
     assert_eq!(kinds.len(), 3);
     assert_eq!(kinds[1], (DATA, b"no".to_vec()));
     assert_eq!(kinds[2], (RST_STREAM, vec![0, 0, 0, 0]));
-    // What is on its way is ignored, and its window comes back.
+    // Frames on their way are ignored, and their window comes back.
     peer.events.clear();
     peer.send(&frame(DATA, 0, 1, &[0; 1000])).send(&headers(1, END, &[("x", "y")]));
     assert!(peer.events.is_empty() && peer.ends() == Ends::default());
@@ -339,7 +339,7 @@ fn what_crosses_our_resets_ends_no_connection_and_what_was_not_allowed_does() {
     server.events.clear();
     server.send(&headers(sibling, END, &[(":status", "200")]));
     assert!(matches!(server.event(), Event::Head { stream: 1, .. }));
-    // A window holds 65,536 bytes, and nobody gave any back.
+    // A window holds 65,536 bytes, and none were given back.
     let mut server = Peer::server();
     let left = server.ask(ASKED, true);
     server.session.release(left);

@@ -36,7 +36,7 @@ fn bytes(hex: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
-/// Blocks of one connection in a row, and what they mean.
+/// Checks blocks of one connection in a row, with their fields.
 #[track_caller]
 fn check(blocks: &[(&str, &[(&str, &str)])]) {
     let mut decoder = Decoder::default();
@@ -187,7 +187,7 @@ fn loona_reads_what_we_write_and_we_read_what_it_writes() {
     let mut expect = vec![(b":method".to_vec(), b"GET".to_vec())];
     expect.extend(fields);
     assert_eq!(loona_hpack::Decoder::new().decode(&ours).unwrap(), expect);
-    // Loona's encoder indexes what it can; three blocks fill and turn its table over.
+    // Loona's encoder indexes all that it can; three blocks fill and turn its table over.
     let (mut encoder, mut decoder) = (loona_hpack::Encoder::new(), Decoder::default());
     for _ in 0..3 {
         let theirs = encoder.encode(expect.iter().map(|(name, value)| (name.as_slice(), value.as_slice())));

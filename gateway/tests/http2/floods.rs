@@ -220,7 +220,7 @@ fn bytes_earn_a_peer_its_time_and_drips_do_not() {
         peer.session.queue(stream, What::Content(Bytes::from(vec![0; 60_000])), 0).unwrap();
     }
     peer.events.clear();
-    // One takes a byte a second, the other exactly as many as are asked for.
+    // One stream takes a byte a second, the other exactly as many as are required.
     for _ in 0..30 {
         peer.send(&frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])).send(&frame(
             WINDOW_UPDATE,
@@ -261,7 +261,7 @@ fn a_client_that_is_not_read_is_not_asked_whether_it_is_there() {
     while peer.session.wants_bytes() {
         peer.answer(1, &head, false);
     }
-    // Its answer to that PING may be where nobody looks.
+    // The answer to that PING may lie unread.
     peer.tick(10_000).tick(100_000);
     assert!(!peer.session.is_closed());
     assert_eq!(peer.said_of(PING), []);
@@ -364,14 +364,14 @@ fn answers_that_nobody_reads_are_few() {
         assert_eq!(asked, expect);
         ended(&mut peer, flood);
     }
-    // One that reads may ask as it likes.
+    // A peer that reads may ask as it likes.
     let mut peer = Peer::client();
     for _ in 0..10_000 {
         peer.send(&frame(PING, 0, 0, &[7; 8]));
         let answers = peer.said_of(PING);
         assert_eq!((answers[0].flags, answers[0].payload.as_slice()), (1, &[7; 8][..]));
     }
-    // SETTINGS now and then are nobody's flood.
+    // SETTINGS now and then are no flood.
     for _ in 0..100 {
         peer.now += 1_250;
         peer.send(&frame(SETTINGS, 0, 0, &[]));

@@ -1,5 +1,5 @@
-//! What an HTTP/2 client may say, what becomes of it, and that what passes is read by HTTP/1.1's own parser as one message.
-//! Every row of the table of downgrades is a row here.
+//! Requests of HTTP/2 clients and their treatment: each one that passes is read by HTTP/1.1's own parser as one message. Every
+//! row of the table of downgrades is a row here.
 
 use gateway::http1::framing::Framing;
 use gateway::http1::head::{HeadLimits, with_request};
@@ -12,7 +12,7 @@ use crate::wire::*;
 const PROTOCOL: u32 = 1;
 const H1: HeadLimits = HeadLimits { line_bytes_max: 8192, fields_max: 100 };
 
-/// What the client gets to see.
+/// The result that the client sees.
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
     /// RST_STREAM PROTOCOL_ERROR, and no exchange.
@@ -193,7 +193,7 @@ fn a_length_is_one_number() {
     }
 }
 
-/// The frames, and what becomes of stream 1: its content, or the code of its reset.
+/// Sends the frames, and checks the end of stream 1: its content, or the code of its reset.
 #[track_caller]
 fn upload(fields: &[(&str, &str)], frames: &[(u8, &[u8])], expect: Result<(&[u8], Content), u32>) {
     let mut peer = Peer::client();
@@ -293,7 +293,7 @@ fn trailers_keep_what_may_stand_in_them() {
         assert_eq!(peer.ends().resets, [(1, PROTOCOL)], "{bad:?}");
         assert!(matches!(peer.events.last(), Some(Event::Reset { stream: 1, why: Why::Malformed(_) })));
     }
-    // They end their stream, and they do not come before what was promised.
+    // Trailers end their stream, and they do not come before the promised content.
     let mut peer = Peer::client();
     peer.send(&headers(1, 0, &POST)).send(&headers(1, 0, &[("x", "y")]));
     assert_eq!(peer.ends().resets, [(1, PROTOCOL)]);

@@ -12,7 +12,7 @@ use gateway::http2::session::{Close, Event, Role, Session, What, Why};
 use http::{HeaderMap, Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-/// More than both ends ever have in flight, so that the driver may write while nobody reads.
+/// More than both ends ever have in flight, so that the driver may write without a reader.
 const PIPE_BYTES: usize = 64 << 20;
 
 fn run(test: impl Future<Output = ()>) {
@@ -54,7 +54,7 @@ async fn drive(
     }
 }
 
-/// A server of ours that says what it was sent, and the request's target in trailers.
+/// A server of ours that echoes its content, and the request's target in trailers.
 fn echo() -> impl FnMut(&mut Session, Event, &[u8]) {
     let mut uploads: HashMap<u32, (Vec<u8>, String)> = HashMap::new();
     move |session, event, fed| {
@@ -172,7 +172,7 @@ fn a_client_of_the_crate_h2_is_served() {
     });
 }
 
-/// A server of the crate h2 that says what it was sent; `/refuse` is refused, `/last` is the last.
+/// A server of the crate h2 that echoes its content; `/refuse` is refused, `/last` is the last.
 async fn serve(io: DuplexStream) {
     let mut connection =
         h2::server::Builder::new().initial_window_size(70_000).handshake::<_, Bytes>(io).await.unwrap();

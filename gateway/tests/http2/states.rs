@@ -1,4 +1,4 @@
-//! Frames where they do not belong (RFC 9113 §5.1, §6), the ways out of a connection, and what time does by itself.
+//! Frames where they do not belong (RFC 9113 §5.1, §6), the ways out of a connection, and the effects of time.
 
 use gateway::http2::frame::Code;
 use gateway::http2::guard::Limits;
@@ -49,7 +49,7 @@ fn check(frames: &[Vec<u8>], expect: Expect) {
         (many, None) => panic!("{many:?}"),
     };
     assert_eq!(seen, expect, "{frames:?}");
-    // Whoever held the stream is told, once.
+    // The stream's holder is told, once.
     let told = peer
         .events
         .iter()
@@ -316,7 +316,7 @@ fn who_holds_a_stream_is_told_once_that_it_ended() {
             assert!(matches!(peer.event(), Event::Reset { stream: 1, .. }));
         }
     }
-    // One that was complete on both sides has nothing more to hear.
+    // A stream that was complete on both sides takes no more frames.
     let mut peer = connection();
     peer.answer(3, "HTTP/1.1 200 x\r\n\r\n", true);
     peer.send(&frame(DATA, 0, 3, b"x"));

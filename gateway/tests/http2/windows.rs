@@ -1,4 +1,4 @@
-//! Windows both ways: nobody sends more than it may, a byte that is taken comes back, and streams take turns.
+//! Windows both ways: neither side sends more than it may, a byte that is taken comes back, and streams take turns.
 
 use bytes::Bytes;
 use gateway::http2::guard::Limits;
@@ -205,7 +205,7 @@ fn a_stream_says_when_it_has_room() {
     peer.send(&set_window(40_000));
     peer.said();
     assert_eq!(peer.event(), Event::Room { stream: 1 });
-    // And when its end is gone, if somebody waits for that.
+    // And when its end is gone, if its caller waits for that.
     peer.session.queue(1, What::End, 0).unwrap();
     assert!(!peer.session.is_flushed(1));
     peer.said();
@@ -275,7 +275,7 @@ fn uploads_that_a_server_does_not_read_leave_room_for_those_that_it_does() {
     assert_eq!(stuck, [(1, 32_768), (3, 16_384), (5, 8_192)]);
     let small = upload(&mut peer, 4_000);
     assert_eq!(went(&mut peer), [(small, 4_000)]);
-    // What is read of one is everybody's, its own too.
+    // Window that comes back is for all streams, the same one too.
     let more = 32_768u32.to_be_bytes();
     peer.send(&[frame(WINDOW_UPDATE, 0, 0, &more), frame(WINDOW_UPDATE, 0, 1, &more)].concat());
     let first = went(&mut peer).first().copied();
@@ -346,7 +346,7 @@ fn an_upload_that_holds_what_others_wait_for_is_given_up_and_one_that_nobody_wai
     assert_eq!(peer.event(), Event::Reset { stream: holder, why });
     assert_eq!(peer.ends().resets, [(holder, 8)]);
     peer.session.release(holder);
-    // What it held comes back, and goes to those who waited.
+    // Its window comes back, and goes to the waiting streams.
     peer.send(&frame(WINDOW_UPDATE, 0, 0, &1_000_000u32.to_be_bytes()));
     let went = went(&mut peer);
     assert!(others.iter().all(|other| went.iter().any(|(stream, _)| stream == other)), "{went:?}");

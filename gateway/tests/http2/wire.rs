@@ -1,4 +1,4 @@
-//! A framer that shares no line with the gateway's: vectors, no limits, no state but what a test wants to look at.
+//! A framer that shares no line with the gateway's: vectors, no limits, no state but the one that tests look at.
 
 use std::collections::HashMap;
 
@@ -167,7 +167,7 @@ impl Peer {
         self
     }
 
-    /// What the session has to say.
+    /// The session's output, as frames.
     pub(crate) fn said(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
         loop {

@@ -1,4 +1,4 @@
-//! One body as it arrives, whatever its framing. Does not keep the content.
+//! A body as it arrives, whatever its framing. Does not keep the content.
 
 use super::chunked::Decoder;
 use super::{Bad, Framing};

@@ -1,4 +1,4 @@
-//! Heads of requests and responses, reduced to what decides what happens next. Does not keep the fields.
+//! Heads of requests and responses, reduced to the facts that the next step depends on. Does not keep the fields.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! One line of a capture of the gateway: the request's head as text, its content as text or base64. Pure.
+//! A line of a capture of the gateway: the request's head as text, its content as text or base64. Pure.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -66,7 +66,7 @@ fn request(entry: Entry) -> Option<Recorded> {
     let rest = rest.split('#').next()?;
     let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let target = if target.starts_with('/') { target.to_string() } else { format!("/{target}") };
-    // The fields of HTTP/2 that begin with a colon say what method and URL say.
+    // HTTP/2's pseudo-header fields repeat the method and the URL.
     let kept = headers.into_iter().filter(|field| !field.name.starts_with(':') && !is_own(&field.name));
     let mut headers: Vec<_> = kept.map(|field| (field.name, field.value)).collect();
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {

@@ -1,4 +1,4 @@
-//! One line of an access log as a request: Umbra's own, other JSON Lines, and the combined format of Apache and nginx. Pure.
+//! A line of an access log as a request: Umbra's own, other JSON Lines, and the combined format of Apache and nginx. Pure.
 
 use serde::Deserialize;
 

@@ -1,4 +1,4 @@
-//! Recorded requests, to be sent again: what the gateway captured, access logs, and HAR. Reads files; sends nothing.
+//! Recorded requests, to be sent again: captures of the gateway, access logs, and HAR. Reads files; sends nothing.
 
 mod capture;
 mod har;
@@ -14,7 +14,7 @@ use crate::file;
 
 pub use pace::Pace;
 
-/// One request as it was recorded.
+/// A request as it was recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
     /// Since the Unix epoch.

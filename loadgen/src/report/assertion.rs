@@ -71,7 +71,7 @@ fn empty() -> Document {
     Document::new(&options, &[], &Default::default(), &result)
 }
 
-/// One assertion and what became of it.
+/// An assertion and its result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judged {
     pub holds: bool,

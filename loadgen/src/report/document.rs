@@ -1,4 +1,4 @@
-//! The document of one run: what `--json` writes and `compare` reads. One schema, versioned; numbers only, no layout.
+//! The document of one run: `--json` writes it and `compare` reads it. One schema, versioned; numbers only, no layout.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

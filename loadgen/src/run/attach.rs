@@ -23,7 +23,7 @@ impl Engine {
         group * streams..(group + 1) * streams
     }
 
-    /// Which of the mix's targets a connection goes to.
+    /// The target of the mix that a connection goes to.
     pub fn target_of(&self, group: usize) -> usize {
         group % self.mix.targets.len()
     }
@@ -82,7 +82,7 @@ impl Engine {
     pub fn opening(&self, group: usize) -> &Opening {
         let target = self.target_of(group);
         let of_target = self.mix.templates.iter().filter(|template| template.target == target);
-        // invariant: whoever opens tunnels has templates with an opening for each target.
+        // invariant: a run that opens tunnels has templates with an opening for each target.
         of_target.filter_map(|template| template.opening.as_ref()).next().expect("an opening")
     }
 
@@ -127,7 +127,7 @@ impl Engine {
         }
     }
 
-    /// The connection could not be made: those who wait for it end with `outcome`.
+    /// The connection could not be made: requests that wait for it end with `outcome`.
     pub fn give_up(&mut self, group: usize, outcome: Outcome) {
         for index in self.slots_of(group) {
             if self.slots[index].is_unsent() {

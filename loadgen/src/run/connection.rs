@@ -1,5 +1,5 @@
-//! One connection's place in the load: connects when wanted, reads answers, tells the engine how each ended. Chooses
-//! no moment and no request; of HTTP/2 it only makes the connections.
+//! A connection's place in the load: connects when wanted, reads answers, tells the engine how each ended. Chooses no moment
+//! and no request; of HTTP/2 it only makes the connections.
 
 use std::io::ErrorKind;
 use std::task::Poll;
@@ -152,7 +152,7 @@ async fn wanted(engine: &Shared, group: usize) -> bool {
     .await
 }
 
-/// One connection from its first byte to its last.
+/// A connection from its first byte to its last.
 async fn converse(engine: &Shared, index: usize, stream: Stream) {
     let fd = stream.fd();
     let (mut reader, writer) = stream.split();
@@ -219,7 +219,7 @@ fn broken(error: &std::io::Error, reading: &Reading, nothing_yet: bool) -> Outco
     }
 }
 
-/// Takes what was read as far as it goes.
+/// Takes as many answers as were read.
 fn take(
     engine: &mut Engine,
     rests: &mut Vec<(usize, Rest)>,

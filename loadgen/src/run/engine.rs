@@ -1,5 +1,5 @@
-//! One thread's load: fires what is due, hands it to a free connection, takes back what came of it. All of it is
-//! plain functions that any task may call; it waits for nothing.
+//! A thread's load: fires due requests, hands each to a free connection, takes back its outcome. All of it is plain functions
+//! that any task may call; it waits for nothing.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub struct Engine {
     pub in_flight: usize,
     /// The clock runs: before it, connections are only made.
     running: bool,
-    /// Nothing more is sent; connections end.
+    /// No more requests are sent; connections end.
     pub stopping: bool,
     closed_left: u64,
     pub warming: usize,
@@ -384,7 +384,7 @@ impl Engine {
         }
     }
 
-    /// Gives up what is left: waiting requests are `unsent`, running ones `unfinished`. Connections end.
+    /// Gives up all remaining requests: waiting ones are `unsent`, running ones `unfinished`. Connections end.
     pub fn stop(&mut self) {
         self.stopping = true;
         let now_ns = self.now_ns();

@@ -1,4 +1,4 @@
-//! `loadgen run`: the load itself. Starts threads, lines up their start, sums up what they measured. Prints nothing.
+//! `loadgen run`: the load itself. Starts threads, lines up their start, sums up their measurements. Prints nothing.
 
 pub mod connection;
 pub mod stream;
@@ -118,7 +118,7 @@ impl Options {
     }
 }
 
-/// One interval in numbers, all threads together. Times are response times in microseconds.
+/// An interval in numbers, all threads together. Times are response times in microseconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     pub start_s: f64,

@@ -1,4 +1,4 @@
-//! Which prepared request comes next, by weight. Pure.
+//! Chooses the next prepared request, by weight. Pure.
 
 use super::request::Mix;
 

@@ -20,18 +20,18 @@ pub fn times() -> Times {
         .unwrap_or_else(|_| unreachable!("constant bounds are valid"))
 }
 
-/// One request, measured. `response = dispatch + service`.
+/// A request, measured. `response = dispatch + service`.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
     pub intended_ns: u64,
     pub started_ns: u64,
     pub ended_ns: u64,
-    /// Which of several kinds of requests it is.
+    /// The kind of the request, where there are several.
     pub kind: Option<u32>,
     pub end: End,
 }
 
-/// One of several kinds of requests.
+/// The record of one of several kinds of requests.
 #[derive(Clone)]
 pub struct OfKind {
     pub response: Times,

@@ -12,7 +12,7 @@ use crate::replay::{Pace, Recorded};
 use crate::websocket::{self, Opcode, Role};
 use crate::{grpc, http1};
 
-/// One prepared request.
+/// A prepared request.
 #[derive(Clone, Debug)]
 pub struct Template {
     /// In HTTP/1.1.
@@ -20,21 +20,21 @@ pub struct Template {
     /// The same in HTTP/2.
     pub message: Message,
     pub is_head: bool,
-    /// Which of the mix's addresses it goes to.
+    /// Index of the address that it goes to, in the mix.
     pub target: usize,
     pub weight: f64,
-    /// Which of the mix's kinds it is one of.
+    /// Index of its kind, in the mix.
     pub kind: u32,
     /// Where `bytes` are a message within a WebSocket.
     pub opening: Option<Opening>,
 }
 
-/// How a WebSocket is opened, and what is to come back on it.
+/// How a WebSocket is opened, and the payload that is to come back on it.
 #[derive(Clone, Debug)]
 pub struct Opening {
     /// In HTTP/1.1.
     pub bytes: Bytes,
-    /// In HTTP/2, without what makes it a CONNECT.
+    /// In HTTP/2, without the parts that make it a CONNECT.
     pub request: http::Request<()>,
     pub payload: Bytes,
 }
@@ -53,7 +53,7 @@ const KINDS_MAX: usize = 64;
 /// The name of further ones.
 const OTHERS: &str = "(others)";
 
-/// One server that requests go to.
+/// A server that requests go to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     pub addr: SocketAddr,
@@ -70,7 +70,7 @@ pub struct Mix {
     pub kinds: Vec<String>,
     /// For a replay: when each request is due and which it is.
     pub recorded: Option<std::sync::Arc<Vec<(u64, u32)>>>,
-    /// Targets by what URLs call them, so that each name is looked up once.
+    /// Targets by their names in URLs, so that each name is looked up once.
     known: HashMap<(bool, String), usize>,
 }
 
@@ -293,7 +293,7 @@ impl Mix {
         index as u32
     }
 
-    /// One more request, with its weight and its kind.
+    /// Adds a request, with its weight and its kind.
     pub fn add(
         &mut self,
         shape: &Shape,

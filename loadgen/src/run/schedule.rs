@@ -116,7 +116,7 @@ pub enum Arrivals {
     Poisson,
 }
 
-/// One thread's share of the schedule.
+/// A thread's share of the schedule.
 pub struct Schedule {
     kind: Kind,
     thread: u64,
@@ -130,7 +130,7 @@ enum Kind {
     Recorded { due_ns: std::sync::Arc<Vec<(u64, u32)>> },
 }
 
-/// One request that is meant to leave at `at_ns`, and which one it is, if the schedule says so.
+/// A request that is meant to leave at `at_ns`, and its template, if the schedule names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
     pub at_ns: u64,

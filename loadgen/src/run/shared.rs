@@ -38,7 +38,7 @@ pub(super) enum Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads more; returns what is to be counted of it here: a covered connection counts its own bytes.
+    /// Reads more; returns the bytes to be counted here: a covered connection counts its own.
     pub(super) async fn fill(&mut self, buffer: &mut Buffer) -> std::io::Result<Option<u64>> {
         let (count, counted) = match self {
             Self::Plain(reader) => {

@@ -1,4 +1,4 @@
-//! One place for one request at a time: a connection of its own, or one of a connection's streams. Chooses no request.
+//! A place for one request at a time: a connection of its own, or one of a connection's streams. Chooses no request.
 
 use std::os::fd::RawFd;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use super::request::Message;
 use crate::io::WriteHalf;
 use crate::link::Link;
 
-/// Which list a place waits in. An entry that says otherwise is stale: the connection died while it was idle.
+/// The list that a place waits in. An entry in another list is stale: the connection died while it was idle.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Parked {
     No,
@@ -45,7 +45,7 @@ pub type Asked = Result<(ResponseFuture, SendStream<Bytes>), h2::Error>;
 
 pub struct Slot {
     pub target: usize,
-    /// Which connection it belongs to.
+    /// The connection that it belongs to.
     pub group: usize,
     pub parked: Parked,
     pub way: Way,

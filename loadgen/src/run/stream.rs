@@ -15,7 +15,7 @@ use crate::grpc::Messages;
 use crate::link::Duplex;
 use crate::pipe::Pipe;
 
-/// As much as a target may send ahead of what was read: no window of ours shall be its limit.
+/// The bytes that a target may send ahead of our reading: our windows must not be its limit.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
 /// Of answers.
@@ -32,7 +32,7 @@ pub(super) fn builder() -> Builder {
     builder
 }
 
-/// One connection from its preface to its end.
+/// A connection from its preface to its end.
 pub async fn converse(engine: &Shared, group: usize, duplex: Duplex) {
     let link = duplex.link.clone();
     let Ok((sender, connection)) = builder().handshake::<_, Bytes>(Pipe::fresh(duplex)).await else {

@@ -1,4 +1,4 @@
-//! One thread of the load: its runtime, its connections, its pacer, its reports to the coordinator. Sums nothing up.
+//! A thread of the load: its runtime, its connections, its pacer, its reports to the coordinator. Sums nothing up.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -144,7 +144,7 @@ async fn connect_all(engine: &Shared, (connections, spare): (usize, usize), warm
             io::sleep(Duration::from_millis(1)).await;
         }
     }
-    // Those that have no connection yet take requests too.
+    // Slots without a connection yet take requests too.
     let first = if warm { engine.borrow().slots_of(connections).start } else { 0 };
     with_rests(engine, |engine, rests| (first..slots).for_each(|index| engine.free(index, rests)));
 }
@@ -179,8 +179,8 @@ async fn pace(engine: Shared, alarm: Alarm) {
     }
 }
 
-/// How much before a moment the pacer asks to be woken, since a sleeping thread is always woken late. Learned from how
-/// late, and rather too little than too much: what is too much is spun away.
+/// How much before a moment the pacer asks to be woken, since a sleeping thread is always woken late. Learned from the
+/// lateness, and rather too little than too much: the excess is spun away.
 #[derive(Default)]
 struct Lead {
     ns: u64,

@@ -27,7 +27,7 @@ use crate::websocket::{self, Frames, Opcode, Role};
 const BUFFER_BYTES: usize = 16 * 1024;
 /// Between two tries to open a tunnel that is refused.
 const RETRY: Duration = Duration::from_millis(10);
-/// Between two looks at what the other tasks of a connection are at.
+/// Between two looks at the other tasks of a connection.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// The status of an echo: that of the response that opened its tunnel on HTTP/1.1.
@@ -57,7 +57,7 @@ impl Opening<'_> {
         }
     }
 
-    /// Asks for the tunnel; what came behind the response stays in the buffer.
+    /// Asks for the tunnel; bytes behind the response stay in the buffer.
     async fn open(&mut self, request: Bytes, buffer: &mut Buffer) -> Result<(), Outcome> {
         let broken = |error: std::io::Error| match error.kind() {
             ErrorKind::TimedOut => Outcome::Timeout,
@@ -97,7 +97,7 @@ impl Opening<'_> {
     }
 }
 
-/// One connection of HTTP/1.1 from its handshake to its end.
+/// A connection of HTTP/1.1 from its handshake to its end.
 pub async fn converse(engine: &Shared, index: usize, mut stream: Stream) {
     let mut buffer = Buffer::new(BUFFER_BYTES);
     let (request, limit) = asked(engine, index);
@@ -144,7 +144,7 @@ async fn within(limit: Duration, opened: impl Future<Output = Result<(), Outcome
     io::within(limit, told).await.map_err(|_| outcome)
 }
 
-/// A tunnel that is not to be had: whoever waits for it has failed, and the next try does not come at once.
+/// Ends a tunnel that was refused: the requests that wait for it have failed, and the next try does not come at once.
 async fn refused(engine: &Shared, group: usize, outcome: Outcome) {
     with_rests(engine, |engine, rests| {
         engine.record.connect_failures += 1;
@@ -173,7 +173,7 @@ async fn read_echoes(engine: &Shared, index: usize, reader: &mut Reader<'_>, mut
     }
 }
 
-/// Takes what was read as far as it goes; the error is how the tunnel ended.
+/// Takes as many messages as were read; the error is how the tunnel ended.
 fn take(
     engine: &mut Engine,
     rests: &mut Vec<(usize, Rest)>,
@@ -203,7 +203,7 @@ fn take(
     Ok(())
 }
 
-/// One connection of HTTP/2, each of its slots a tunnel by extended CONNECT (RFC 8441).
+/// A connection of HTTP/2, each of its slots a tunnel by extended CONNECT (RFC 8441).
 pub async fn converse_streams(engine: &Shared, group: usize, duplex: Duplex) {
     let link = duplex.link.clone();
     let limit = engine.borrow().options.connect_timeout;
@@ -247,7 +247,7 @@ pub async fn converse_streams(engine: &Shared, group: usize, duplex: Duplex) {
     }
 }
 
-/// One tunnel, from its CONNECT to its end.
+/// A tunnel, from its CONNECT to its end.
 async fn tunnel(engine: &Shared, index: usize, sender: SendRequest<Bytes>, link: &Rc<Link>) -> Outcome {
     let (request, limit) = {
         let engine = engine.borrow();

@@ -1,5 +1,5 @@
-//! Variables in a request as it is written: `{{1..100}}`, `{{a|b|c}}`, `{{hex:8}}`, `{{uuid}}`, `{{n}}`; `{{name=…}}` is what
-//! `{{name}}` says again behind it. Pure, but for chance.
+//! Variables in a request as it is written: `{{1..100}}`, `{{a|b|c}}`, `{{hex:8}}`, `{{uuid}}`, `{{n}}`; behind `{{name=…}}`,
+//! `{{name}}` repeats its value. Pure, but for chance.
 
 use std::collections::HashMap;
 
@@ -34,7 +34,7 @@ enum Source {
     Number,
 }
 
-/// The values of one request: what has a name is the same in its URL, its fields and its content.
+/// The values of one request: a named value is the same in its URL, its fields and its content.
 pub struct Values<'r> {
     random: &'r mut fastrand::Rng,
     /// How many requests were made before of the same text.

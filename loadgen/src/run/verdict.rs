@@ -48,7 +48,7 @@ const SENT_SHARE_MIN: f64 = 0.99;
 const CAP_HIT_SHARE_MAX: f64 = 0.5;
 /// A thread busier than this has no time left to be on time.
 pub const CPU_SHARE_MAX: f64 = 0.95;
-/// A thread that waited longer for a core was late by what else this machine does.
+/// A thread that waited longer for a core was late by the machine's other load.
 const WAITED_SHARE_MAX: f64 = 0.05;
 
 pub struct Evidence<'a> {
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(late.verdict, Verdict::Busy);
         assert!(late.reasons[0].contains("this machine is busy") && late.reasons[0].contains("30 %"));
         assert!(late.reasons[1].contains("was late by 6"), "{:?}", late.reasons);
-        // Nothing came of it.
+        // The load had no effect.
         assert_eq!(judged(&record(1000, 0, 1000, 0), true, 0.5, 0.3).verdict, Verdict::Valid);
     }
 

@@ -8,7 +8,7 @@ use super::fault::BadFraming;
 /// Content is sent in pieces of this size.
 pub const PIECE_BYTES: usize = 64 * 1024;
 
-/// One answer: a head, then content piece by piece.
+/// An answer: a head, then content piece by piece.
 pub struct Answer {
     pub head: Vec<u8>,
     pub content: AnswerContent,

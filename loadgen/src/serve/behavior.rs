@@ -147,7 +147,7 @@ impl Delay {
     }
 }
 
-/// One draw of the standard normal distribution (Box and Muller).
+/// A draw of the standard normal distribution (Box and Muller).
 fn normal(random: &mut fastrand::Rng) -> f64 {
     let radius = (-2.0 * (1.0 - random.f64()).ln()).sqrt();
     radius * (std::f64::consts::TAU * random.f64()).cos()

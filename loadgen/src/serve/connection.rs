@@ -1,5 +1,5 @@
-//! One connection of one port, accept to close: reads requests, answers them as the port's plan says, or breaks them
-//! as its fault says. Opens no listener and decides no plan.
+//! A connection of one port, accept to close: reads requests, answers them by the port's plan, or breaks them by its fault.
+//! Opens no listener and decides no plan.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -201,7 +201,7 @@ impl Connection {
         }
     }
 
-    /// Reads the body to its end and, for requests with an id, logs what came, also when it was cut off.
+    /// Reads the body to its end and, for requests with an id, logs it, also when it was cut off.
     async fn read_body(
         &mut self,
         mut body: Body,

@@ -15,7 +15,7 @@ use super::port::bump;
 use crate::os;
 use crate::websocket::{self, Frames, Opcode, Role};
 
-/// Close code of a client that sends what is no frame (RFC 6455 §7.4.1).
+/// Close code for a client whose bytes are no frame (RFC 6455 §7.4.1).
 const PROTOCOL_ERROR: [u8; 2] = 1002_u16.to_be_bytes();
 
 /// The reply to some bytes of a client.
@@ -23,7 +23,7 @@ const PROTOCOL_ERROR: [u8; 2] = 1002_u16.to_be_bytes();
 struct Said {
     frames: Vec<u8>,
     messages: u64,
-    /// Nothing more is said behind it.
+    /// The reply is the last one.
     is_last: bool,
 }
 

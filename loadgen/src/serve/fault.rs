@@ -49,9 +49,9 @@ pub enum Fault {
     AnswerAfter(Duration),
     /// FIN after this many bytes of the answer, under TLS without close_notify.
     TruncateAt(u64),
-    /// TLS: a certificate that nobody should believe.
+    /// TLS: a certificate that clients should not believe.
     BadCertificate(Shown),
-    /// TLS: of what the handshake has to say only this many bytes are sent; then silence.
+    /// TLS: only this many bytes of the handshake are sent; then silence.
     HandshakeStall(u64),
     /// TLS: plaintext in the place of the handshake.
     HandshakeGarbage,

@@ -1,4 +1,4 @@
-//! TLS at the start of an accepted connection, or what a fault makes of it. Knows nothing of HTTP.
+//! TLS at the start of an accepted connection, or a fault in its place. Knows nothing of HTTP.
 
 use std::rc::Rc;
 use std::time::Duration;

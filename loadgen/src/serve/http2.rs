@@ -1,5 +1,5 @@
-//! One HTTP/2 connection of one port: answers every stream as the port's plan says, or breaks it as its fault says.
-//! gRPC is told by its content type. Framing is the h2 crate's.
+//! An HTTP/2 connection of one port: answers every stream by the port's plan, or breaks it by its fault. gRPC is told by its
+//! content type. Framing is the h2 crate's.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -33,7 +33,7 @@ const HEADER_LIST_BYTES_MAX: u32 = 256 << 10;
 /// Requests of streams to their connection.
 #[derive(Default)]
 struct Wishes {
-    /// GOAWAY at once, whatever is under way.
+    /// GOAWAY at once, with streams under way.
     abrupt: Cell<bool>,
     /// GOAWAY, and the end when the streams have ended.
     graceful: Cell<bool>,
@@ -252,7 +252,7 @@ impl Answer<'_> {
         Ok(())
     }
 
-    /// The part of a piece that a fault lets pass; where nothing more may, what the fault does is done.
+    /// The part of a piece that a fault lets pass; at the end of that part the fault is carried out.
     pub(super) async fn cut(
         &self,
         stream: &mut SendStream<Bytes>,
@@ -296,7 +296,7 @@ impl Answer<'_> {
         Err(Over)
     }
 
-    /// Lets the connection's task write what streams have given it.
+    /// Lets the connection's task write the streams' frames.
     async fn settle(&self) {
         self.shared.local.alarm.sleep(Duration::from_millis(2)).await;
         let _ = self.shared.link.written().await;

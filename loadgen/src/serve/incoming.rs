@@ -1,4 +1,4 @@
-//! The content of one HTTP/2 request as it comes, and what is logged of it.
+//! The content of one HTTP/2 request as it comes, and its entry in the log.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! One worker's view of one port, and the counts that hold however a connection or a request ends. Reads no byte.
+//! A worker's view of one port, and the counts that hold however a connection or a request ends. Reads no byte.
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
@@ -12,7 +12,7 @@ use super::fault::Fault;
 use super::port::{Counters, Plan, Port, bump, unbump};
 use crate::io::{Alarm, Notify};
 
-/// One worker's view of one port.
+/// A worker's view of one port.
 pub struct PortLocal {
     pub port: Arc<Port>,
     pub worker: usize,

@@ -1,4 +1,4 @@
-//! One port as all threads share it: its plan, its counters, its log of requests with an id. Opens no socket.
+//! A port as all threads share it: its plan, its counters, its log of requests with an id. Opens no socket.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -31,7 +31,7 @@ pub struct Port {
     clock: Clock,
 }
 
-/// One worker's numbers of one port. Written by that worker only.
+/// A worker's numbers of one port. Written by that worker only.
 #[derive(Default)]
 #[repr(align(128))]
 pub struct Counters {
@@ -70,7 +70,7 @@ pub struct Totals {
     pub log_overflow: u64,
 }
 
-/// One request that carried an id, as it was received.
+/// A request with an id, as it was received.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arrival {
     pub id: String,
@@ -84,7 +84,7 @@ pub struct Arrival {
     pub complete: bool,
     /// When its last byte came, in Unix time; all ports of one process use one clock that never steps.
     pub received_unix_ns: u64,
-    /// Which connection of the port it came on.
+    /// The connection of the port that it came on.
     pub connection: u64,
 }
 

@@ -57,14 +57,14 @@ impl Wire {
         }
     }
 
-    /// Until what was written has left, or can no more.
+    /// Waits until the written bytes have left, or can no more.
     pub async fn written(&self) {
         if let Self::Covered(duplex) = self {
             let _ = duplex.link.written().await;
         }
     }
 
-    /// The orderly end of what is sent: close_notify under TLS, then FIN.
+    /// Ends this direction in order: close_notify under TLS, then FIN.
     pub async fn finish(&self) {
         if let Self::Covered(duplex) = self {
             duplex.link.say_goodbye();

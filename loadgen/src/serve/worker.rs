@@ -1,4 +1,4 @@
-//! One thread of the server: its runtime, its listeners, its connections. Obeys commands; decides nothing.
+//! A thread of the server: its runtime, its listeners, its connections. Obeys commands; decides nothing.
 
 use std::cell::{Cell, RefCell};
 use std::io;

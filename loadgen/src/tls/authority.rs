@@ -26,7 +26,7 @@ pub struct Pair {
     key_pem: String,
 }
 
-/// Signs what it is asked to. Its keys live as long as the process.
+/// An authority that signs every request. Its keys live as long as the process.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
@@ -37,7 +37,7 @@ pub enum Flaw {
     None,
     /// Its time is over.
     Expired,
-    /// For somebody else.
+    /// For another name.
     Name,
 }
 
@@ -89,7 +89,7 @@ impl Authority {
         })
     }
 
-    /// `ca.pem`, and `server` and `client` each as `.pem` and `.key`, for whoever shall trust or be trusted.
+    /// Writes `ca.pem`, and `server` and `client` each as `.pem` and `.key`, for peers that trust or are trusted.
     pub fn write(&self, dir: &Path, server: &Pair) -> anyhow::Result<()> {
         std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
         let client = self.client()?;

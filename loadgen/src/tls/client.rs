@@ -1,4 +1,4 @@
-//! The load's side of TLS: whom it trusts, who it is, how often it may resume. Opens no socket.
+//! The load's side of TLS: the trusted roots, its own certificate, how often it may resume. Opens no socket.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ const SESSIONS_MAX: usize = 4096;
 
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// Instead of whom the system trusts.
+    /// Replaces the system's roots.
     pub ca: Option<PathBuf>,
     pub cert: Option<(PathBuf, PathBuf)>,
-    /// Believes anybody; signatures are checked all the same, so that a handshake costs what it costs.
+    /// Believes every certificate; signatures are checked all the same, so that a handshake has its normal cost.
     pub insecure: bool,
     /// Asked for and expected in the certificate instead of the URL's host.
     pub sni: Option<String>,

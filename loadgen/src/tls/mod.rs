@@ -44,7 +44,7 @@ impl Narrow {
         }
     }
 
-    /// The provider with what was chosen alone.
+    /// The provider with the chosen algorithms alone.
     pub fn provider(&self) -> anyhow::Result<Arc<CryptoProvider>> {
         let mut provider = aws_lc_rs::default_provider();
         if let Some(wanted) = &self.cipher {

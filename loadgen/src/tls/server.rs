@@ -1,4 +1,5 @@
-//! The origin's side of TLS: its certificate, the bad ones it can show instead, what it offers. Opens no socket.
+//! The origin's side of TLS: its certificate, the bad ones it can show instead, the protocols and algorithms it offers. Opens
+//! no socket.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,14 +23,14 @@ pub struct Settings {
     pub narrow: Narrow,
 }
 
-/// Which certificate is shown.
+/// The certificate that is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
     Good,
     Expired,
     /// For another name.
     Name,
-    /// Of an authority that nobody trusts.
+    /// Of an authority that clients do not trust.
     Untrusted,
 }
 

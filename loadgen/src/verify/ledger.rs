@@ -1,4 +1,4 @@
-//! The gateway's own account of its copies, read from its metrics, against what was seen. Pure but for the reading.
+//! Compares the gateway's own account of its copies, read from its metrics, with the received ones. Pure but for the reading.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! `loadgen verify`: the mirror proof. Sends identified requests through a gateway, asks the sinks what they received,
-//! and accounts for every copy.
+//! `loadgen verify`: the mirror proof. Sends identified requests through a gateway, asks the sinks for the received ones, and
+//! accounts for every copy.
 
 pub mod ledger;
 pub mod reconcile;
@@ -89,7 +89,7 @@ fn missing_max(text: &str, requests: u64) -> anyhow::Result<u64> {
     text.parse().with_context(|| format!("`{text}`: a count or a share"))
 }
 
-/// One sink: its role and the requests it received.
+/// A sink: its role and the requests it received.
 struct Sink {
     name: String,
     control: Url,
@@ -101,7 +101,7 @@ impl Sink {
         Self { name, control: control.clone(), arrivals: Vec::new() }
     }
 
-    /// Fetches what came since the last time; true if something did.
+    /// Fetches the arrivals since the last time; true if there were any.
     fn fetch(&mut self, from: usize) -> anyhow::Result<bool> {
         let at = from + self.arrivals.len();
         let text = client::errand("GET", &client::below(&self.control, &format!("/log?from={at}")), "")?;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::run::recorder::{Times, times};
 use crate::serve::port::Arrival;
 
-/// One request as it was sent.
+/// A request as it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
     pub id: String,
@@ -42,14 +42,14 @@ impl Allowed {
     }
 }
 
-/// One id and what is wrong with it.
+/// An id and its fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     pub id: String,
     pub what: String,
 }
 
-/// One sink's account.
+/// The account of a sink.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Account {
     pub sent: u64,

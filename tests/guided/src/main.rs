@@ -1,6 +1,6 @@
-//! The cases of `gateway/tests/fuzz`, given texts by libFuzzer, which keeps what reaches code that nothing before it did.
+//! The cases of `gateway/tests/fuzz` under libFuzzer, which makes texts and keeps those that reach new code.
 //!
-//! `tests/guided/run CASE [SECONDS]` builds and runs one. A text that fails is left in the folder it was started in.
+//! `tests/guided/run CASE [SECONDS]` builds and runs a case. A text that fails is left in the folder it was started in.
 
 #![no_main]
 #![allow(dead_code, unused_imports)]
@@ -58,7 +58,7 @@ fn case() -> &'static Case {
 
 fuzz_target!(
     init: {
-        // What to begin with, beside what earlier runs found.
+        // Texts to begin with, beside those that earlier runs found.
         if let Some(folder) = std::env::var_os("UMBRA_GUIDED_TEXTS") {
             for (n, text) in case().texts.iter().enumerate() {
                 let path = std::path::Path::new(&folder).join(format!("text-{n}"));

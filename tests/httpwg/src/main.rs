@@ -18,7 +18,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 httpwg_macros::gen_catalog!(catalog);
 
-/// What a case waits for comes within this, also on a machine that has more to do.
+/// The wait of a case for something that must come, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 fn main() {

@@ -48,7 +48,7 @@ fn paths(text: &str) -> Vec<String> {
     all
 }
 
-/// What each module names of the others, its own parents and children left out: those are one module in Rust's eyes.
+/// The modules that each module names, its own parents and children left out: those are one module in Rust's eyes.
 fn named(root: &str) -> BTreeMap<String, BTreeSet<String>> {
     let sources = sources(root);
     let modules: BTreeMap<String, &Source> =

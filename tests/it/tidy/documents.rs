@@ -1,10 +1,10 @@
-//! What documents say of the repository: files, tests and versions that they name are there.
+//! The documents' statements on the repository: files, tests and versions that they name are there.
 
 use std::fs;
 
 use super::{Source, check, root, sources};
 
-/// What people read: every document with its text. Kept runs say what was true then.
+/// Every document with its text. Kept runs are left out: they are about their own time.
 fn documents() -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut open = vec![root()];
@@ -80,8 +80,8 @@ fn cells(line: &str) -> Option<Vec<&str>> {
     Some(row.trim_end_matches('|').split('|').map(str::trim).collect())
 }
 
-/// Names of tests in a document: what stands as code in a column of tests, and everywhere else `file::test` of `tests/it`
-/// and `module::tests::test`.
+/// Names of tests in a document: code in a column of tests, and everywhere else `file::test` of `tests/it` and
+/// `module::tests::test`.
 fn tests_named<'t>(text: &'t str, files: &[String]) -> Vec<(usize, &'t str)> {
     let mut named = Vec::new();
     let (mut column, mut in_table) = (None, false);
@@ -166,7 +166,7 @@ fn the_oldest_toolchain_is_the_same_wherever_it_is_named() {
     }
 }
 
-/// What a line of Markdown names as a file of the repository: targets of links, and code with a slash and an ending.
+/// Files of the repository that a line of Markdown names: targets of links, and code with a slash and an ending.
 fn paths(line: &str) -> Vec<&str> {
     let links = line.split("](").skip(1).filter_map(|rest| rest.split([')', '#', ' ']).next());
     let links = links.filter(|target| !target.is_empty() && !target.contains(":"));

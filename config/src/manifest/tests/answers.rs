@@ -103,7 +103,7 @@ fn a_backend_may_rewrite_and_redirect_its_own_share() {
     assert_eq!((redirect.status, redirect.host.as_deref()), (301, Some("two.example")));
     assert_eq!((three.rewrite.host.clone(), three.redirect.clone()), (None, None));
     assert_eq!(forward(&checked.config, 0).rewrite.host.as_deref(), Some("all.example"));
-    // A service that nobody forwards to need not be known.
+    // A service that gets no request need not be known.
     assert!(!warnings(&checked).contains("no --endpoint names"), "{}", warnings(&checked));
     assert!(warnings(&checked).contains("is ignored: this share is redirected"), "{}", warnings(&checked));
     let both = rules.replace(

@@ -133,7 +133,7 @@ fn a_mirrors_share_is_a_percent_or_a_fraction_and_not_both() {
     assert!(
         refused(&mirror(", percent: 1, fraction: {numerator: 1}"), &TO).contains("cannot be given together")
     );
-    // One that cannot be had is left out; the route serves.
+    // A mirror that cannot be had is left out; the route serves.
     let checked = accepted(&mirror("").replace("name: v2", "name: v9"), &TO);
     assert!(checked.config.routes[0].mirrors.is_empty());
     assert!(warnings(&checked).contains("names the service v9.default.svc.cluster.local: it is left out"));
@@ -217,7 +217,7 @@ fn a_backend_that_cannot_be_had_answers_500_for_its_share() {
     let checked = accepted(&text, &TO);
     assert_eq!(forward(&checked.config, 0).primaries[1].upstream, None);
     assert!(warnings(&checked).contains("its share is answered 500"));
-    // Nor do mirrors of that backend copy what other backends get.
+    // Mirrors of that backend do not copy the other backends' requests either.
     let own = text.replace(
         "{name: v9, port: 80}",
         "{name: v9, port: 80, filters: [{type: RequestMirror, requestMirror: {backendRef: {name: v2, port: 80}}}]}",

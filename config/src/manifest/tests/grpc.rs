@@ -1,4 +1,4 @@
-//! GRPCRoute: every field, one row each; then who has a host that both kinds of route want.
+//! GRPCRoute: every field, one row each; then the holder of a host that both kinds of route want.
 
 use super::*;
 use crate::{PathMatch, Pattern, Subject, UpstreamProtocol};
@@ -43,7 +43,7 @@ fn a_call_is_matched_by_its_service_and_method() {
         assert_eq!(config.upstreams[0].protocol, UpstreamProtocol::Http2, "a call is HTTP/2");
         assert!(config.listeners[0].protocols.http2 && config.listeners[0].protocols.http1);
     }
-    // One of several words is one part of a call, whole.
+    // Alternatives are one part of a call, whole.
     let either = "matches: [{method: {type: RegularExpression, service: 'a|b', method: '(?i)c|d'}}]";
     let config = accepted(&grpc_route("r", "[]", &format!("[{{{either}, {BACKEND}}}]")), &TO).config;
     let PathMatch::Regex(pattern) = &config.routes[0].matches[0].path else { panic!("{config:?}") };
@@ -156,7 +156,7 @@ fn a_service_that_both_kinds_ask_is_asked_by_each_in_its_own_protocol() {
     let config = accepted(&both, &TO[..1]).config;
     let upstreams: Vec<_> = config.upstreams.iter().map(|one| (one.name.as_str(), one.protocol)).collect();
     assert_eq!(upstreams, [("v1", UpstreamProtocol::Http1), ("v1+h2", UpstreamProtocol::Http2)]);
-    // One that says that it speaks HTTP/2 is asked so by both.
+    // A Service that declares HTTP/2 is called so by both.
     let service = "{apiVersion: v1, kind: Service, metadata: {name: v1}, spec: {ports: [{port: 80, appProtocol: kubernetes.io/h2c}]}}\n---\n";
     let config = accepted(&[both, service.to_owned()].concat(), &TO[..1]).config;
     assert_eq!(config.upstreams.len(), 1);
@@ -195,7 +195,7 @@ fn of_two_kinds_that_want_a_host_of_one_listener_the_older_route_has_it() {
             }
         }
     }
-    // Another listener is another matter, and so is a route that is refused itself.
+    // Another listener does not conflict, and a route that is refused itself takes no host.
     let at = |text: String, section: &str| {
         text.replace("{name: g}", &format!("{{name: g, sectionName: {section}}}"))
     };

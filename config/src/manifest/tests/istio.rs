@@ -240,7 +240,7 @@ fn a_mirrors_share_is_what_istio_makes_of_it() {
         ("mirrorPercentage: {}", Some(0.0)),
         ("mirror_percentage: {value: 100.0}", Some(100.0)),
         ("mirrorPercentage: {value: 12.5}", Some(12.5)),
-        // The grain is 0.0001 %, and what is beyond it is cut off.
+        // The grain is 0.0001 %, and finer digits are cut off.
         ("mirrorPercentage: {value: 0.00019}", Some(0.0001)),
         ("mirror_percent: 50", Some(50.0)),
         ("mirrorPercentage: {value: 10}\nmirror_percent: 50", Some(10.0)),
@@ -450,7 +450,7 @@ fn a_host_belongs_to_the_most_specific_service_and_to_no_other() {
         [
             "exact/http[0] a.example.com/e*",
             "exact/otherwise a.example.com/*",
-            // Two hosts of one service with nobody's between them are served alike.
+            // Two hosts of one VirtualService, with no other's host between them, are served alike.
             "wild/http[0] for b.other b.other|*.example.com/w*",
             "wild/otherwise for b.other b.other|*.example.com/*",
             "all/http[0] /*",

@@ -43,7 +43,7 @@ fn the_dot_of_the_root_names_the_same_host() {
         let config = accepted(&text, &[]).config;
         assert!((0..2).any(|route| hosts(&config, route).contains(&meant.to_owned())), "{written}");
     }
-    // A service's name, and whom it names.
+    // The name of a service, as a host and as a destination.
     let route = "http: [{route: [{destination: {host: shop.default.svc.cluster.local., subset: v1}}]}]";
     let rule = "{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: d}, spec: {host: shop.default.svc., subsets: [{name: v1}]}}";
     let text = [
@@ -105,7 +105,7 @@ fn a_route_for_a_service_takes_its_requests_only() {
     let checked = accepted(&two, &endpoints);
     assert_eq!(hosts(&checked.config, 0), ["a", "a.default", "a.default.svc", "a.default.svc.cluster.local"]);
     assert_eq!(hosts(&checked.config, 1), ["b", "b.default", "b.default.svc", "b.default.svc.cluster.local"]);
-    // Alone it is whom a request by address is for, as a VirtualService is.
+    // Alone it takes requests by address, as a VirtualService does.
     let alone = accepted(&route("a", "{group: core, kind: Service, name: a, port: 8080}"), &endpoints);
     assert!(hosts(&alone.config, 0).contains(&"[address]".to_owned()));
     assert!(
@@ -184,7 +184,7 @@ fn namespaces_are_crossed_with_permission_only() {
         (grant("v1beta1", "other", from, "kind: Secret"), false),
         (grant("v1beta1", "other", "kind: HTTPRoute, namespace: third", to), false),
         (grant("v1beta1", "other", "kind: GRPCRoute, namespace: default", to), false),
-        // In the namespace of who is referred to.
+        // The grant is in the namespace of the referring object, not of the referred one.
         (grant("v1beta1", "default", from, to), false),
     ];
     for (grant, permitted) in rows {
@@ -282,7 +282,7 @@ fn values_of_istios_headers_are_a_language() {
         );
         assert!(said.contains("write %% for a percent sign"), "{operator}: {said}");
     }
-    // The Gateway API's values are what they are.
+    // The Gateway API's values are literal.
     let filter =
         "{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-p, value: '100%% %A%'}]}}";
     let route = http_route(
@@ -372,7 +372,7 @@ fn a_protocol_that_is_not_spoken_is_an_error_where_it_is_written() {
     };
     let config = accepted(&[route(80), route(81), both].concat(), &["s=127.0.0.1:1"]).config;
     assert_eq!(config.upstreams.iter().map(|one| one.protocol).collect::<Vec<_>>(), [h1, h2]);
-    // A policy upgrades what leaves it open, and no more.
+    // A policy upgrades a port without a protocol, and no other.
     for (policy, spoken) in [("UPGRADE", h2), ("DO_NOT_UPGRADE", h1), ("DEFAULT", h1)] {
         let rule = format!(
             "{{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {{name: s}}, spec: {{host: s, trafficPolicy: \
@@ -548,7 +548,7 @@ fn what_vanishes_beside_a_redirect_is_refused_or_said() {
         let checked = accepted(&rule(filter, rest), &endpoints);
         assert!(warnings(&checked).contains(told), "{told}: {}", warnings(&checked));
     }
-    // And one that has nobody to forward to.
+    // A mirror on a rule without a backend to forward to.
     for backends in ["", ", backendRefs: [{name: s, port: 80, weight: 0}]"] {
         let text = http_route(
             "r",
@@ -627,7 +627,7 @@ fn delegates_stand_in_the_place_of_their_roots_routes() {
     };
     let endpoints = ["last=127.0.0.1:1", "s.team=127.0.0.1:2", "m=127.0.0.1:3"];
     let to_s = "route: [{destination: {host: s}}]";
-    // The root's match, the delegate's, and what both ask for.
+    // The root's match, the delegate's, and both together.
     let rows = [
         ("{uri: {prefix: /a}}", "", "/a*"),
         ("{uri: {prefix: /a}}", "match: [{uri: {prefix: /a/b}}], ", "/a/b*"),

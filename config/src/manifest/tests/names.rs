@@ -106,7 +106,7 @@ fn a_host_of_two_virtual_services_has_the_routes_of_both() {
         service("all", "a", "['*']", "[{directResponse: {status: 203}}]"),
     ];
     let checked = accepted(&text.concat(), &[]);
-    // A route that takes everything stands behind the others, whoever wrote it.
+    // A route that takes everything comes after the others, whichever VirtualService has it.
     assert_eq!(
         shown(&checked.config),
         [

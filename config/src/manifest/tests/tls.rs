@@ -84,7 +84,7 @@ fn clients_of_a_gateway_of_the_gateway_api_show_certificates_where_their_port_wa
     let validation = |more: &str| {
         format!("validation: {{caCertificateRefs: [{{group: '', kind: ConfigMap, name: ca}}]{more}}}")
     };
-    // Who is believed at each port; empty where nobody is asked.
+    // The authority at each port; empty where no certificate is required.
     let asked = |frontend: &str| {
         of(&text(frontend), |_| {}).map(|checked| {
             let ca = |listener: &crate::Listener| match &listener.tls.as_ref().unwrap().client_auth {
@@ -232,14 +232,14 @@ fn several_authorities_of_a_policy_are_believed_together() {
     };
     let of_files = of(text, |m| m.secrets.clear()).unwrap().config;
     assert_eq!(believed(of_files.upstreams[0].tls.as_ref()), "A\nB");
-    // A file stands for one of them: what it holds is not known here.
+    // A file stands for one of them: its content is not known here.
     let said = of(text, |m| m.secrets = vec!["b=/b.pem".to_owned()]).unwrap_err();
     assert!(said.contains("several files are not read together"), "{said}");
     let (gone, none) =
         (text.replace("metadata: {name: b}", "metadata: {name: c}"), text.replace("ca.crt: ", "other: "));
     let said = of(&gone, |m| m.secrets.clear()).unwrap_err();
     assert!(said.contains("no Secret default/b with ca.crt is known"), "{said}");
-    // One by one, one that is not there costs no other, while there is one.
+    // One by one, a missing authority costs the others nothing, while there is one.
     let translated = |text: &str| {
         let documents: Vec<Document> = yaml::documents(text).unwrap().into_iter().map(Document).collect();
         translate(&Applied { documents: &documents, ..Applied::default() })

@@ -1,4 +1,4 @@
-//! Documents one by one, as a cluster hands them in: the good ones are translated, and each bad one is told what is wrong.
+//! Documents one by one, as a cluster hands them in: the good ones are translated, and each bad one gets its problems.
 
 use super::*;
 use crate::manifest::{Applied, Document, DroppedRule, Outcome, State, Translated, translate};
@@ -164,21 +164,21 @@ fn a_rule_that_cannot_be_served_is_dropped_and_answers_for_what_it_would_have_ma
     let broken = "{path: {type: RegularExpression, value: '('}}";
     let of = |rules: &str| [known.clone(), http_route("r", &format!("{{rules: [{rules}]}}"))].concat();
     let grpc = |rules: &str| of(rules).replace("HTTPRoute", "GRPCRoute");
-    // Documents; what is served, by path; what is said of the route.
+    // Documents; the served routes, by path; the route's outcome.
     let rows: [(String, &[&str], &str); 8] = [
-        // A filter that is not known: its requests are nobody else's.
+        // An unknown filter: no other rule gets its requests.
         (
             of(&format!("{{name: odd, {}, {magic}, {to}}}, {good}", at("/odd"))),
             &["r/rules[1] /good/* s:80", "r/odd /odd/* 500"],
             "partial: 0odd answers: HTTPRoute/r spec.rules[0].filters[0].type: \"Magic\" is not offered",
         ),
-        // It would match every request that no other rule takes.
+        // The rule would match every request that no other takes.
         (
             of(&format!("{good}, {{{magic}, {to}}}")),
             &["r/rules[0] /good/* s:80", "r/rules[1] /* 500"],
             "partial: 1 answers: ",
         ),
-        // Of a match that is at fault nobody knows what it matches.
+        // The meaning of a faulty match is not known.
         (
             of(&format!("{{matches: [{broken}], {to}}}, {good}")),
             &["r/rules[1] /good/* s:80"],
@@ -195,7 +195,7 @@ fn a_rule_that_cannot_be_served_is_dropped_and_answers_for_what_it_would_have_ma
             &["r/rules[1] /good/* s:80", "r/rules[0] /a/* 500", "r/rules[2] /b/* 500"],
             "partial: 0 answers: HTTPRoute/r spec.rules[0].nonsense: unknown key",
         ),
-        // Nothing is left: it is refused, and what is known of it is answered all the same.
+        // No rule is left: the route is refused, and its known matches are answered all the same.
         (of(&format!("{{{}, {magic}, {to}}}", at("/odd"))), &["r/rules[0] /odd/* 500"], "HTTPRoute r: no: "),
         // A fault outside of the rules costs the whole route.
         (
@@ -345,7 +345,7 @@ fn nothing_at_all_is_a_configuration_without_routes() {
     assert_eq!((routes(&all), all.outcomes.len()), (Vec::new(), 0));
     let all = translated(&virtual_service("bad", "{hosts: [b], tcp: []}"));
     assert_eq!((routes(&all), all.outcomes.len()), (Vec::new(), 1));
-    // Settings are nobody's resource.
+    // Settings belong to no resource.
     let settings = Some(("settings.toml", "[limits]\nfields_max = 0\n"));
     let all = translate(&Applied { settings, ..Applied::default() });
     let problems = all.checked.unwrap_err();
@@ -544,7 +544,7 @@ fn no_object_of_a_cluster_names_a_file_of_the_gateways_machine() {
             "{told:#?}"
         );
     }
-    // It may name what it does not use.
+    // A rule may name a file that it does not use.
     let rule = destination_rule(
         "d",
         "{host: e.example, trafficPolicy: {tls: {mode: DISABLE, caCertificates: /etc/ca.pem}}}",

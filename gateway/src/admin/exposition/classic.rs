@@ -1,4 +1,4 @@
-//! OpenMetrics text as Prometheus' older text format, for what reads nothing else (`promtool check metrics`). Pure.
+//! OpenMetrics text as Prometheus' older text format, for readers that know nothing else (`promtool check metrics`). Pure.
 
 use std::collections::HashSet;
 

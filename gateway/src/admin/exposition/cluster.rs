@@ -1,4 +1,4 @@
-//! A cluster as metrics: what became of its objects, and how well it is heard.
+//! A cluster as metrics: the outcomes of its objects, and the state of their watches.
 
 use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;

@@ -11,7 +11,7 @@ use crate::metrics::{
 };
 
 impl Shards<'_> {
-    /// Every counter of the ledger appears even at zero, so that whoever checks the balance never misses an addend.
+    /// The counters of the ledger. Each appears even at zero, so that a check of the balance never misses an addend.
     pub(super) fn ledger(&self, out: &mut Families<'_>) -> fmt::Result {
         let mirrors = self.mirrors();
         let mut plain = |name, help, read: fn(&MirrorCounters) -> u64| {
@@ -103,7 +103,7 @@ impl Shards<'_> {
     }
 }
 
-/// One mirror on one route: its counters on every worker.
+/// A mirror on a route: its counters on every worker.
 pub(super) struct OneMirror<'a> {
     pub(super) route: &'a str,
     pub(super) mirror: &'a str,

@@ -115,7 +115,7 @@ impl Shards<'_> {
     }
 }
 
-/// One series of each verdict there is, for each mirror: 1 for the one it has.
+/// A series for each possible verdict on each mirror: 1 for the one it has.
 pub(super) fn verdicts(out: &mut Families<'_>, standing: &Standing) -> fmt::Result {
     let rows = standing.decisions().into_iter().flat_map(|(mirror, decided)| {
         Decision::ALL.map(|decision| {

@@ -1,7 +1,7 @@
-//! How long exchanges and copies took, how large they were, and which ends met which.
+//! Metrics of durations and sizes of exchanges and copies, and of the pairs of their ends.
 //!
 //! Buckets are fixed, a factor of two or two and a half apart. A bound lies within one slot of the distribution it is read
-//! from, so that a count may be off by what lies within one percent of the bound; sums and counts are exact.
+//! from, so that a count may be off by the values within one percent of the bound; sums and counts are exact.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -220,7 +220,7 @@ impl Shards<'_> {
     }
 }
 
-/// A code, `other_5xx`, `other`, `none` where there was no whole answer, or `abandoned` where nobody waited for it.
+/// A code, `other_5xx`, `other`, `none` where there was no whole answer, or `abandoned` where the client did not wait for it.
 pub(in crate::admin) fn primary_text(end: PrimaryEnd) -> String {
     match end {
         PrimaryEnd::Code(code) => code.text().into_owned(),
@@ -264,10 +264,10 @@ mod tests {
         let late: Vec<(usize, bool)> = (0..SHOWN_MAX + 9).map(|at| (at, at > 5)).collect();
         let told = chosen.choose(&late);
         assert_eq!((told.len(), told.first()), (SHOWN_MAX, Some(&6)));
-        // Earlier ones get their first request: nobody who was told makes way for them.
+        // Earlier ones get their first request: those that are shown stay.
         let all: Vec<(usize, bool)> = late.iter().map(|(at, _)| (*at, true)).collect();
         assert_eq!(chosen.choose(&all), told);
-        // One goes, with a change of the configuration: there is room for one.
+        // One goes, with a change of the configuration: there is room for another.
         let fewer: Vec<(usize, bool)> = all.into_iter().filter(|(at, _)| *at != 7).collect();
         let after = chosen.choose(&fewer);
         assert_eq!((after.len(), after.first(), after.contains(&7)), (SHOWN_MAX, Some(&0), false));

@@ -8,7 +8,7 @@ use super::{Families, Shards, level, total};
 use crate::metrics::{Handshake, HandshakeCounters, Label};
 use crate::tls::fault::Fault;
 
-/// One row of handshakes: by the name of who was called.
+/// A row of handshakes: the name of the upstream, and its counters.
 type Called<'a> = (&'a str, Vec<&'a HandshakeCounters>);
 
 impl Shards<'_> {

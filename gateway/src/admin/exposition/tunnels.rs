@@ -1,4 +1,4 @@
-//! Tunnels as metrics: how many, what passed through them, and how they ended.
+//! Tunnels as metrics: their number, the bytes through them, and their ends.
 
 use std::fmt;
 

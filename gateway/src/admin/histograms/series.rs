@@ -1,4 +1,4 @@
-//! Which distributions of times there are: a snapshot of the store in, each with its name and counts out. Pure.
+//! The distributions of times: a snapshot of the store in, each with its name and counts out. Pure.
 
 use serde::Deserialize;
 
@@ -8,7 +8,7 @@ use crate::metrics::{Counters, Histogram, MirrorCounters, Slots};
 /// Told in one answer, and kept of one interval.
 const SERIES_MAX: usize = 1000;
 
-/// Which distribution.
+/// The name of a distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Name {

@@ -1,4 +1,4 @@
-//! The last minutes' distributions, ten seconds at a time. It knows no clock: who looks says when.
+//! The last minutes' distributions, ten seconds at a time. The room knows no clock: the caller hands the time in.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::series::Key;
 use crate::metrics::Slots;
 
-/// One window; longer where looking takes long.
+/// Length of a window; longer where looking takes long.
 pub(super) const LENGTH: Duration = Duration::from_secs(10);
 
 /// Kept at most: five minutes.

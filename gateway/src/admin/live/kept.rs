@@ -1,7 +1,7 @@
-//! The history in a file: what of it is worth keeping, how it is written, and what of a file that was found is believed.
+//! The history in a file: the parts that are worth keeping, how they are written, and the checks of a file that was found.
 //!
-//! Seconds are not kept: after a restart nobody looks for them. The file is replaced whole. It is no evidence: what ends the
-//! machine may cost it.
+//! Single seconds are not kept: after a restart they are of no interest. The file is replaced whole. It is no evidence, and may
+//! be lost with the machine.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::look::Sample;
 use crate::limits::{HISTORY_FILE_BYTES_MAX, HISTORY_STEPS};
 
-/// Of what the file says; another is not read.
+/// The version in the file; a file of another one is not read.
 const VERSION: u32 = 1;
 
 /// A history file, read.
@@ -72,7 +72,7 @@ pub(super) fn write(path: &Path, text: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    // One of our own, which leads nowhere else.
+    // A new file of our own, which is no link to elsewhere.
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
     let written = file.and_then(|mut file| file.write_all(text)).and_then(|()| fs::rename(&new, path));
     if written.is_err() {

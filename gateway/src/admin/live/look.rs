@@ -1,4 +1,4 @@
-//! One look at all counters, and what came between two of them.
+//! A look at all counters, and the difference between two looks.
 //!
 //! Pure: a snapshot of the store and the workers' shards in, numbers out. It knows no clock and keeps nothing.
 
@@ -12,7 +12,7 @@ use crate::control::Snapshot;
 use crate::limits::HISTORY_PARTS_MAX;
 use crate::metrics::{self, Class, Codes, Label, LaneCounters, MirrorCounters, Shard};
 
-/// Mirrors told apart, by name; what further ones count is in no column.
+/// Mirrors told apart, by name; counts of further ones are in no column.
 const MIRRORS_MAX: usize = HISTORY_PARTS_MAX;
 
 /// Rings told apart, by name.
@@ -44,7 +44,7 @@ pub(super) struct Look {
     cpu_us: Vec<i64>,
 }
 
-/// One mirror, on all routes.
+/// A mirror, on all routes.
 #[derive(Debug)]
 struct MirrorLook {
     name: String,
@@ -223,7 +223,7 @@ impl Ring {
 }
 
 impl Times {
-    /// Of what `now` has more than `then`.
+    /// The times that `now` has more than `then`.
     fn between(then: Option<&Merged<u64>>, now: &Merged<u64>) -> Self {
         let mut new = metrics::merged();
         for slot in now.iter_recorded() {

@@ -1,6 +1,6 @@
 //! The samples kept, and how they are told: by column, from the oldest to the newest.
 //!
-//! It knows neither counters nor clocks.
+//! The series knows neither counters nor clocks.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::metrics::{Class, Label};
 /// Name of the last class: codes that are in none.
 const OTHER: &str = "other";
 
-/// As many samples as are kept, each with the number that a client names to get what came after it.
+/// The kept samples. Each has a number, which a client names to get the later ones.
 #[derive(Debug)]
 pub(super) struct Series {
     samples: VecDeque<Sample>,
@@ -65,7 +65,7 @@ fn column(samples: &[&Sample], read: impl Fn(&Sample) -> Value) -> Value {
     samples.iter().map(|sample| read(sample)).collect()
 }
 
-/// To a tenth of a millisecond, or to the microsecond below a second: what is known, and short to send.
+/// Seconds to a tenth of a millisecond, or to the microsecond below one second: as exact as is known, and short to send.
 fn seconds(duration: Duration) -> Value {
     let micros =
         if duration.as_secs() == 0 { duration.as_micros() } else { duration.as_micros() / 100 * 100 };

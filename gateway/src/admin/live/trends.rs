@@ -1,7 +1,7 @@
 //! By route, how much clients asked, how much of it failed, and how many copies were lost: few steps, for lines as small as a
 //! word.
 //!
-//! It knows no clock but the moments that it is given, and tells no more routes apart than are worth a line each.
+//! The trends know no clock but the moments that they are given, and tell no more routes apart than are worth a line each.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ type Point = [u32; COLUMNS.len()];
 /// The counts since the start, by column.
 type Counted = [u64; COLUMNS.len()];
 
-/// One route.
+/// The trend of a route.
 #[derive(Debug, Default)]
 struct Trend {
     counted: Counted,

@@ -1,4 +1,4 @@
-//! Puts together what a verdict rests on: accounts, by what the configuration says of their mirrors.
+//! Makes the evidence of verdicts: from accounts, by their mirrors' settings in the configuration.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
@@ -40,7 +40,8 @@ pub(super) fn evidence_of(
                 of_role(Role::Baseline).filter(|(again, _)| again.is_baseline_of(of)).collect();
             let again = Some(&baselines).filter(|all| !all.is_empty());
             let of_baselines: Vec<Again<'_>> = baselines.iter().filter_map(|(_, of)| Again::of(of)).collect();
-            // Contents are counted since the epoch began; of a later moment it is known what was seen since, not how often.
+            // Contents are counted since the epoch began; since a later moment it is known which groups were seen, not how
+            // often.
             let groups =
                 account.groups.iter().filter(|group| since.is_none_or(|since| group.last_seen >= since));
             let differences: Vec<Difference> =
@@ -194,7 +195,7 @@ impl<'a> Again<'a> {
     }
 }
 
-/// One place where answers differ, beside what baselines do there.
+/// A place where answers differ, with the baselines' differences there.
 fn difference(group: &Group, of: &Account, baselines: &[Again<'_>]) -> Difference {
     let kind = group.kind;
     let compared = of.tally.as_ref().map_or(0, |tally| tally.of(kind));

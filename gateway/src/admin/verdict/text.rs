@@ -54,7 +54,7 @@ pub(super) fn text(verdict: &Verdict, all: bool) -> String {
     out
 }
 
-/// One rule in one line.
+/// A rule in one line.
 pub(super) fn line(rule: &Ruling) -> String {
     let show = |value: f64| match rule.unit {
         "share" => format!("{:.3} %", value * 100.0),

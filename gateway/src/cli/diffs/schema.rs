@@ -1,4 +1,4 @@
-//! `gateway diffs --schema`: what was inferred of either side's answers, what differs first. Pure.
+//! `gateway diffs --schema`: the schemas inferred from either side's answers, fields that differ first. Pure.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! Responses to calls side by side: what they ended with, and their messages, field by field. Pure.
+//! Compares the responses to gRPC calls: their statuses, and their messages, field by field. Pure.
 
 use xxhash_rust::xxh64::xxh64;
 
@@ -20,14 +20,14 @@ pub(super) fn framings(ours: &str, theirs: &str) -> Option<[Framing; 2]> {
     Some([Framing::of(ours)?, Framing::of(theirs)?])
 }
 
-/// `pkg.Service/Method`: where a request's path ends, whatever stands before.
+/// `pkg.Service/Method`: the last two segments of a request's path, whatever comes before.
 fn method_of(path: &str) -> &str {
     let path = path.split('?').next().unwrap_or_default();
     let service = path.rfind('/').and_then(|end| path.get(..end)?.rfind('/'));
     service.and_then(|at| path.get(at + 1..)).unwrap_or_else(|| path.trim_start_matches('/'))
 }
 
-/// What a call ended with.
+/// The status with which a call ended.
 #[derive(Default)]
 struct Ended {
     status: Option<Status>,
@@ -61,7 +61,7 @@ impl Ended {
 }
 
 impl Found<'_> {
-    /// Compares what both ended with, where it is a call; says whether nothing else of them is to be compared.
+    /// Compares the statuses of both, where either is a call's response; whether the rest is not to be compared.
     pub(super) fn call(
         &mut self,
         (primary, ours): (&Answer, &mut Fields),
@@ -138,7 +138,7 @@ impl Found<'_> {
         None
     }
 
-    /// One side's content is no messages.
+    /// Adds the difference that one side's content is not messages.
     fn broken(&mut self, is_ours: bool, is_theirs: bool) -> Option<&'static str> {
         let shown = |is: bool| Some(if is { "messages" } else { "no messages" }.to_owned());
         self.body(shown(is_ours), shown(is_theirs));
@@ -159,7 +159,7 @@ impl Found<'_> {
     }
 }
 
-/// By what messages are compressed, where they are.
+/// The coding of compressed messages.
 fn coding(fields: &Fields) -> &str {
     fields.get("grpc-encoding").and_then(|values| values.first()).map_or("", |value| value.trim())
 }
@@ -183,8 +183,8 @@ fn read<'n>(rules: &'n Rules, method: &str, all: &[&'n [u8]]) -> Result<(Vec<Nod
     }
 }
 
-/// The messages of a call's response as they may be shown, one a line; `None` where it is none. What cannot be read is not
-/// shown: trailers may stand in it.
+/// The messages of a call's response as they may be shown, one a line; `None` where it is no call's. Content that cannot be
+/// read is not shown: it may contain trailers.
 pub(in super::super) fn text_of_call(
     rules: &Rules,
     path: &str,

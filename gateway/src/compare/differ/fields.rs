@@ -1,4 +1,4 @@
-//! Fields of two answers side by side: by what their values mean, and cookies each by itself. Pure.
+//! Compares the fields of two answers: by the meaning of their values, and cookies each by itself. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +30,7 @@ pub(super) fn media_type(fields: &Fields) -> String {
 
 impl Found<'_> {
     pub(super) fn fields(&mut self, primary: &Fields, mirror: &Fields) {
-        // Each by itself: what is secret in one is found where it stands.
+        // Each line by itself: a secret is found by its place in a line.
         let one = |name: &str, value: &String| {
             let line = self.rules.shown_fields(format!("{name}: {value}\r\n").as_bytes());
             let line = String::from_utf8_lossy(&line);
@@ -76,9 +76,9 @@ impl Found<'_> {
         }
     }
 
-    /// Each cookie by itself, and each of its attributes: a lost `Secure` is found beside a value that is drawn anew.
-    /// `shown` is a whole line without its secrets. Only whoever reads all of it knows where one stands: what is told of a
-    /// cookie is what is left of its line.
+    /// Each cookie by itself, and each of its attributes: a lost `Secure` is found beside a value that is drawn anew. `shown`
+    /// is a whole line without its secrets. A secret is found by its place in the whole line alone: so a cookie is shown by the
+    /// rest of its line.
     fn cookies(&mut self, primary: &[String], mirror: &[String], shown: impl Fn(&String) -> String) {
         let lines = |all: &[String]| -> Vec<(String, String)> {
             all.iter().map(|line| (line.clone(), shown(line))).collect()
@@ -123,15 +123,15 @@ impl Found<'_> {
     }
 }
 
-/// A cookie in what may be told of it and what may not.
+/// A cookie, parted into shown and hidden parts.
 struct Parted<'a> {
     cookie: Cookie<'a>,
     shown_name: &'a str,
-    /// What is compared: the value, and whatever else of the line may not be told.
+    /// The compared value: the cookie's, and those attributes that may not be shown.
     value: String,
-    /// What is told of it.
+    /// The value as it may be shown.
     shown: &'a str,
-    /// Those that may be told.
+    /// Attributes that may be shown.
     attributes: BTreeMap<String, &'a str>,
 }
 
@@ -158,8 +158,9 @@ impl<'a> Parted<'a> {
 
 type Pair<T> = (Option<T>, Option<T>);
 
-/// Cookies of both sides that are one to a client (RFC 6265 §5.3), in the order of their names; then what is left of each name
-/// in its order: one that moved to another path is the same to who reads, and one that only one side has stands alone.
+/// Pairs the cookies of both sides by their identity (RFC 6265 §5.3), in the order of their names; then the remaining ones of
+/// each name in their order: a cookie that moved to another path is still the same to a reader. A cookie of one side only
+/// stands alone.
 fn paired<'a>(ours: Vec<Parted<'a>>, theirs: Vec<Parted<'a>>) -> Vec<Pair<Parted<'a>>> {
     let mut theirs: Vec<Option<Parted<'a>>> = theirs.into_iter().map(Some).collect();
     let mut take = |is: &dyn Fn(&Cookie<'a>) -> bool| {

@@ -1,4 +1,4 @@
-//! Values that v1 itself never keeps: what of them is another all the same. Pure.
+//! Values that v1 itself draws anew each time: differences in their shape. Pure.
 
 use super::super::json::Node;
 use super::super::rules::Path;

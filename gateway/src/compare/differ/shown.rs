@@ -21,7 +21,7 @@ pub(super) fn text_of(method: Option<&str>, path: &Path<'_>, mut folds: Option<&
     path.iter().fold(root, |text, part| step(&text, *part, folds.as_deref_mut()))
 }
 
-/// What stands below `text`: a member by its name, or any item.
+/// The path one step below `text`: a member by its name, or any item.
 pub(in super::super) fn step(text: &str, part: Option<&str>, folds: Option<&mut Folds>) -> String {
     let Some(name) = part else { return format!("{text}[*]") };
     let folded = folds.and_then(|folds| folds.fold(text, name));
@@ -52,7 +52,7 @@ pub(super) fn short(text: &str) -> String {
     }
 }
 
-/// Of what is no text.
+/// The description of a value that is not text.
 pub(super) fn bytes(bytes: &[u8]) -> String {
     format!("{} bytes, hash {:016x}", bytes.len(), xxh64(bytes, 0))
 }

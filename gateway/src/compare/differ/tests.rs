@@ -1,4 +1,4 @@
-//! What is a difference and what is none, row by row.
+//! Differences and none, row by row.
 
 use std::sync::Arc;
 
@@ -128,7 +128,7 @@ fn only_a_value_that_is_another_looks_like_one_that_is_drawn_anew() {
     let compared = |a: &Answer, b: &Answer| {
         compare(&Rules::new(&plain(), None, None), &Context::default(), a, b).differences
     };
-    // The second id stands in the same place, and finds what its place is known for.
+    // The second id stands in the same place, which is known to differ.
     let ids = |side: &str| format!(r#""items":[{{"id":"{side}1"}},{{"id":"{side}2"}}]"#);
     let others = [
         (r#""z":1"#, "", Kind::Missing),
@@ -168,14 +168,14 @@ fn each_cookie_that_a_client_keeps_apart_is_compared_by_itself() {
             "Set-Cookie: a=2; Path=/x\nSet-Cookie: a=1; Path=/\n",
             &[],
         ),
-        // Which of two is the last is what the client keeps.
+        // The client keeps the last of two.
         (
             "Set-Cookie: a=1\nSet-Cookie: a=2\n",
             "Set-Cookie: a=2\nSet-Cookie: a=1\n",
             &["header set-cookie.a 1 → 2"],
         ),
         ("Set-Cookie: a=1\nSet-Cookie: a=1\n", "Set-Cookie: a=1\n", &["header set-cookie.a 1 → nothing"]),
-        // One that moved is the same one, elsewhere.
+        // A cookie that moved is the same one, elsewhere.
         ("Set-Cookie: a=1; Path=/\n", "Set-Cookie: a=1; Path=/x\n", &["header set-cookie.a.path / → /x"]),
         (
             "Set-Cookie: =1\nSet-Cookie: b=1\n",
@@ -225,7 +225,7 @@ fn what_is_secret_of_a_cookies_line_is_compared_and_not_told_wherever_in_it_it_s
         assert!(!alone.concat().to_ascii_lowercase().contains("s1a"), "{line}: {alone:?}");
         assert_eq!(told(&plain(), &redact, &side("S1a"), &side("S1a")), Vec::<String>::new());
     }
-    // What is no secret of the same line is told.
+    // The rest of the same line is shown.
     let (a, b) = ("Set-Cookie: sid=S1; Path=/; Secure\n", "Set-Cookie: sid=S1; Path=/\n");
     let found = told(&plain(), &redact, &answer(200, a, ""), &answer(200, b, ""));
     assert_eq!(found, ["header set-cookie.sid.secure secure → nothing"]);
@@ -308,7 +308,7 @@ fn a_difference_at_or_below_a_secret_is_one_difference_of_the_secret() {
         (r#"{"sessions":1,"sessions":1}"#, r#"{"sessions":1}"#, &[format!("changed $.sessions {r}")]),
         (r#"{"SESSIONS":{"S1":1}}"#, r#"{}"#, &["missing $.SESSIONS [redacted] → nothing".to_owned()]),
         (r#"{"sessions":{"S1":{"S2":[3]}}}"#, r#"{"sessions":{"S1":{"S2":[3]}}}"#, &[]),
-        // What a star stands for.
+        // A star in a path.
         (
             r#"{"users":{"S1":{"mail":1},"S2":{"mail":2}}}"#,
             r#"{"users":{"S1":{"mail":3},"S2":{"mail":4}}}"#,
@@ -369,7 +369,7 @@ fn secrets_are_compared_and_not_told() {
     assert!(all.iter().all(|line| line.ends_with("[redacted] → [redacted]")), "{all:?}");
     let text = told(&plain(), &redact, &json("S1"), &json("S2"));
     assert_eq!(text, ["body body [redacted] → [redacted]"]);
-    // As on the wire, whatever the case of a member's name.
+    // The case of a member's name does not matter, as on the wire.
     let cased = told(&plain(), &redact, &json("{\"card\":\"S1\"}"), &json("{\"Card\":\"S2\"}"));
     assert_eq!(cased, ["added $.Card nothing → [redacted]", "missing $.card [redacted] → nothing"]);
     // And in each line of a field by itself.
@@ -491,7 +491,7 @@ fn contents_of_other_types_than_asked_for_are_not_compared() {
         assert_eq!(found.len(), 1, "{types:?} {kind}: {found:?}");
         assert_eq!(found[0] != "content_type", *differs, "{types:?} {kind}: {found:?}");
     }
-    // A page of errors where JSON was is what somebody wants to see.
+    // A page of errors in place of JSON is worth showing.
     let found = told(&rules(&["application/json"]), &Redact::default(), &json("1"), &of("text/html", "2"));
     assert_eq!(found, ["header content-type application/json → text/html", "body body 1 → 2"]);
     let found = told(&rules(&["text/*"]), &Redact::default(), &answer(200, "", "1"), &answer(200, "", "2"));

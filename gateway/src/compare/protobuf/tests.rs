@@ -65,7 +65,7 @@ fn a_message_without_a_schema_is_read_by_numbers_and_by_what_values_look_like() 
         (int(1, u64::MAX), "{1: 18446744073709551615}"),
         (bytes(2, "Grüße, 12 €".as_bytes()), "{2: \"Grüße, 12 €\"}"),
         (bytes(2, b""), "{2: \"\"}"),
-        // Two letters are a message too, to who wants to see one.
+        // Two letters can be read as a message too.
         (bytes(2, b"hi"), "{2: \"hi\"}"),
         (bytes(3, &inner), "{3: {1: 5 2: \"x\"}}"),
         (bytes(3, b"\x00\xff\xfe"), "{3: <3 bytes>}"),
@@ -167,7 +167,7 @@ fn a_message_with_a_schema_is_read_by_names_and_types() {
         (bytes(6, b"\xff"), "{note: <1 bytes>}"),
         (int(7, (-5_i64).cast_unsigned()), "{least: -5}"),
         (int(8, 0), "{maybe: 0}"),
-        // What is encoded as another type is what it looks like; what is not known has its number.
+        // A value that is encoded as another type is guessed; an unknown field has its number.
         (int(6, 5), "{note: 5}"),
         (bytes(99, b"text"), "{99: \"text\"}"),
     ];

@@ -1,4 +1,4 @@
-//! One look at the counters, and what is shown by what came since the look before. Pure: it knows no clock and keeps nothing.
+//! A look at the counters, and the signs in the difference to the look before. Pure: the room knows no clock and keeps nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ const LOST: [FailReason; 4] =
 const RING: [Dropped; 3] = [Dropped::RingEntries, Dropped::RingBytes, Dropped::Oldest];
 const NO_TIME: [Dropped; 2] = [Dropped::WorkerBusy, Dropped::Exchanges];
 
-/// Whether a try that ended so is a loss; a connection that had gone stale is made anew, and nobody notices.
+/// Whether a try that ended so is a loss; a connection that had gone stale is made anew, without harm.
 fn is_loss(why: UpstreamFailure) -> bool {
     match why {
         UpstreamFailure::Connect
@@ -129,7 +129,7 @@ impl Look {
                 let workers = || snapshot.counters.iter().filter_map(|c| c.mirrors.get(index)?.get(id));
                 for kind in [Kind::MirrorUnreachable, Kind::RingFull, Kind::CopiesGivenUp] {
                     let of = self.of(kind, &mirror.name);
-                    // One of its routes is enough.
+                    // A share on one of its routes is enough.
                     of.is_wanted |= mirror.percent.per_million > 0;
                     of.place.clone_from(&place);
                     workers().for_each(|counters| of.mirror(kind, counters));

@@ -100,12 +100,12 @@ fn who(kind: Kind, name: &str, place: &str) -> String {
     }
 }
 
-/// Copies came to it: it took connections, whatever became of them.
+/// Whether copies reached it: it took connections, whatever followed.
 fn is_reached(case: &Case) -> bool {
     case.losses.iter().all(|(why, _)| *why != "unreachable")
 }
 
-/// The fault, and what went well beside it.
+/// The losses, and the successes beside them.
 fn losses(case: &Case) -> String {
     let losses = counted(&case.losses);
     if case.is_in_part { format!("{losses}, {} went well meanwhile", case.good) } else { losses }

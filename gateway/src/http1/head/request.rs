@@ -67,13 +67,13 @@ pub struct RequestHead<'b, 'h> {
     pub expects_continue: bool,
     /// The request says that it is a mirror's copy, which any client may say.
     pub is_marked: bool,
-    /// It has something to prove that by.
+    /// The request has a proof of that.
     pub has_proof: bool,
     /// How many more hops it may take; 0 is never seen here. Only for OPTIONS (RFC 9110 §7.6.2).
     pub max_forwards: Option<u64>,
-    /// It asks for another protocol than HTTP, whichever and however well.
+    /// The request asks for another protocol than HTTP, well-formed or not.
     pub offers_upgrade: bool,
-    /// It asks, as it should, for a tunnel that could be had.
+    /// The request asks, correctly, for a tunnel that could be had.
     pub handshake: Option<Handshake>,
     headers: &'h [httparse::Header<'b>],
     kinds: &'h [Kind],
@@ -207,7 +207,7 @@ fn request_fault(error: httparse::Error, line: &[u8]) -> Fault {
         httparse::Error::TooManyHeaders => Fault::new(431, RejectReason::HeadTooLarge, "too many fields"),
         httparse::Error::Version => {
             let version = line.rsplit(|b| *b == b' ').next().unwrap_or_default();
-            // More than two spaces: which part is the target cannot be told, whatever stands last.
+            // More than two spaces: the target cannot be told, whatever comes last.
             let is_other_version = memchr::memchr_iter(b' ', line).count() == 2
                 && version.len() == 8
                 && version.starts_with(b"HTTP/")
@@ -292,7 +292,7 @@ impl<'b> RequestFacts<'b> {
     }
 }
 
-/// A request target reduced to what goes on our own request line.
+/// A request target reduced to the form on our own request line.
 struct Target<'b> {
     authority: Option<&'b [u8]>,
     prefix: &'static [u8],
@@ -483,7 +483,7 @@ mod tests {
         }
     }
 
-    /// What `read` makes of a request with this line and these fields.
+    /// The result of `read` on a request with this line and these fields.
     #[track_caller]
     fn of_request<R>(line: &str, fields: &str, read: impl FnOnce(&RequestHead<'_, '_>) -> R) -> R {
         let mut head = format!("{line}\r\nHost: a\r\n{fields}\r\n").into_bytes();

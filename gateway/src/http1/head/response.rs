@@ -17,7 +17,7 @@ pub struct ResponseHead<'b, 'h> {
     pub framing: Framing,
     /// Content-Length as declared, also where there is no content (HEAD, 304).
     pub length: Option<u64>,
-    /// It declares content that no answer of its kind carries (HEAD, 204, 304; RFC 9112 §6.3 item 1). A server that sends
+    /// The head declares content that no answer of its kind carries (HEAD, 204, 304; RFC 9112 §6.3 item 1). A server that sends
     /// it all the same does so behind this head, perhaps later.
     pub withholds: bool,
     /// The upstream keeps its connection.
@@ -45,8 +45,8 @@ impl<'b> ResponseHead<'b, '_> {
     }
 }
 
-/// Parses the complete response head `head` and hands it to `then`. The fault says what was wrong in words; every fault
-/// is the upstream's, so the caller answers 502.
+/// Parses the complete response head `head` and hands it to `then`. The fault is a sentence; every fault is the upstream's, so
+/// the caller answers 502.
 pub fn with_response<R>(
     head: &[u8],
     fields_max: usize,

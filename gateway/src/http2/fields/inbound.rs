@@ -24,7 +24,7 @@ pub enum Expected {
     Trailers,
 }
 
-/// Room for what waits until its place in the head is known; kept from block to block.
+/// Room for fields that wait until their place in the head is known; kept from block to block.
 #[derive(Debug, Default)]
 pub struct Workspace {
     pseudo: Vec<u8>,
@@ -244,7 +244,7 @@ impl<'w> Collector<'w> {
         Field { at, ..field }
     }
 
-    /// Writes the start line, and Host from `:authority`, in front of what stands at `at`; returns where that stands then.
+    /// Writes the start line, and Host from `:authority`, in front of the field at `at`; returns the new place of the field.
     fn start_line(&mut self, at: usize) -> usize {
         if std::mem::replace(&mut self.has_begun, true) {
             return at;
@@ -319,7 +319,7 @@ impl<'w> Collector<'w> {
         self.out.extend_from_slice(b" \r\n");
     }
 
-    /// One Host: `:authority`, which a Host field may repeat (RFC 9113 §8.3.1), else that field.
+    /// Checks that there is one Host: `:authority`, which a Host field may repeat (RFC 9113 §8.3.1), else that field.
     fn check_host(&mut self, scheme: Scheme) {
         let authority = self.authority.clone().and_then(|range| self.work.pseudo.get(range));
         let field = self.host.clone().and_then(|range| self.out.get(range));
@@ -333,7 +333,7 @@ impl<'w> Collector<'w> {
             (Some(given), _, _) | (None, Some(given), _) => check_host(given).err(),
         };
         if let Some(range) = self.host.clone().filter(|_| self.authority.is_some()) {
-            // It was kept to be compared: the line goes, its name before it and its CRLF behind.
+            // The field was kept to be compared: now the line goes, its name before it and its CRLF behind.
             self.out.drain(range.start.saturating_sub(b"host: ".len())..range.end + 2);
         }
         if let Some(fault) = fault {
@@ -378,7 +378,7 @@ impl<'w> Collector<'w> {
     fn of_response(&mut self, field: Field) {
         match meaning(self.name(field)) {
             Meaning::Plain if self.name(field) == b"alt-svc" => {
-                // It would lead clients round the gateway.
+                // `alt-svc` would lead clients round the gateway.
                 self.dropped += 1;
                 return self.out.truncate(field.at);
             }

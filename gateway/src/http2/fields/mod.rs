@@ -1,5 +1,5 @@
-//! Fields of a block to the inner form of a message and back. The inner form is a rendered HTTP/1.1 head, whole, its empty line
-//! included: what `http1::head` parses and everything behind it edits, copies, compares and redacts.
+//! Converts fields of a block to the inner form of a message and back. The inner form is a rendered HTTP/1.1 head, whole, its
+//! empty line included: `http1::head` parses it, and all rooms behind edit, copy, compare and redact it.
 //!
 //! Refuses rather than repairs, as HTTP/1.1 does here. A head that passes is read by `http1::head` as one message and no other;
 //! how its content ends is told beside the head ([`Content`]), because a stream's end is no field.
@@ -57,7 +57,7 @@ pub struct Head {
     pub length: Option<u64>,
     /// The client takes trailers (`te: trailers`), as gRPC's do; say so on the wire to the upstream.
     pub takes_trailers: bool,
-    /// Of a request: it is an extended CONNECT, and what follows it is no content.
+    /// The request is an extended CONNECT, and the bytes behind it are no content.
     pub is_tunnel: bool,
     pub never_indexed: NeverIndexed,
 }
@@ -90,7 +90,7 @@ impl NeverIndexed {
 pub enum Unfit {
     /// The stream is reset with PROTOCOL_ERROR (RFC 9113 §8.1.1).
     Malformed(&'static str),
-    /// It can be answered.
+    /// The request can be answered.
     Refused(Fault),
 }
 

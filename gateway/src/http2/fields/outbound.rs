@@ -1,4 +1,4 @@
-//! From the inner form to a block: pseudo-headers, names in lower case, what concerns one connection left out.
+//! From the inner form to a block: pseudo-headers, names in lower case, without fields of one connection.
 //!
 //! Heads that come here are ours: rendered by `http1::render`, changed by `http1::edit`. A line that is none is left out.
 
@@ -21,7 +21,7 @@ pub struct Manner<'a> {
     pub scheme: Scheme,
     /// Trailers are taken: `te: trailers` is said, as gRPC's servers demand.
     pub takes_trailers: bool,
-    /// It is an extended CONNECT for this protocol (RFC 8441), whatever the head says in HTTP/1.1's words.
+    /// The request is an extended CONNECT for this protocol (RFC 8441), whatever the head says in HTTP/1.1's words.
     pub protocol: Option<&'static str>,
     pub never_indexed: &'a NeverIndexed,
 }

@@ -35,7 +35,7 @@ pub struct Field {
     pub name_is_good: bool,
     /// No control byte but HT, no space at either end (RFC 9113 §8.2.1).
     pub value_is_good: bool,
-    /// It must not be indexed on its way on either (RFC 7541 §6.2.3).
+    /// The field must not be indexed on its way on either (RFC 7541 §6.2.3).
     pub never_indexed: bool,
 }
 
@@ -43,7 +43,7 @@ pub struct Field {
 pub trait Sink {
     /// Where they are written.
     fn out(&mut self) -> &mut Vec<u8>;
-    /// One more stands there. One that is not wanted is cut off again.
+    /// A field was appended. An unwanted one is cut off again.
     fn field(&mut self, field: Field);
 }
 
@@ -228,7 +228,7 @@ impl<'b> Input<'b> {
         Err(Unreadable::Malformed("integer too long"))
     }
 
-    /// Writes a string (RFC 7541 §5.2); returns what its bytes are forbidden in.
+    /// Writes a string (RFC 7541 §5.2); returns where its bytes are forbidden: in names, in values, or nowhere.
     #[inline]
     fn string(&mut self, out: &mut Vec<u8>) -> Result<u8, Unreadable> {
         let is_coded = self.peek().ok_or(TRUNCATED)? & 0x80 != 0;

@@ -70,7 +70,7 @@ static CODE: Code = {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadHuffman;
 
-/// Appends the text that `input` encodes to `out`; returns what its bytes are forbidden in, all together.
+/// Appends the text that `input` encodes to `out`; returns where its bytes are forbidden, all together.
 pub fn decode(input: &[u8], out: &mut Vec<u8>) -> Result<u8, BadHuffman> {
     // The shortest code has five bits.
     out.reserve(input.len() * 8 / 5 + 1);

@@ -18,8 +18,8 @@ const IN_VALUE: u8 = 2;
 
 /// By byte: whether a field's name or value must not contain it.
 ///
-/// Names are tokens in lower case (RFC 9113 §8.2, RFC 9110 §5.6.2). Values have no control byte but HT (RFC 9110 §5.5): more
-/// than RFC 9113 §8.2.1 demands, and what an HTTP/1.1 reader behind us demands.
+/// Names are tokens in lower case (RFC 9113 §8.2, RFC 9110 §5.6.2). Values have no control byte but HT (RFC 9110 §5.5):
+/// stricter than RFC 9113 §8.2.1, as HTTP/1.1 readers behind us demand.
 static FORBIDDEN: [u8; 256] = {
     let mut table = [IN_NAME; 256];
     let mut byte = 0u8;

@@ -192,7 +192,7 @@ impl Dynamic {
         Some((self.bytes.get(entry.at..entry.at + entry.len)?, entry.name_len, entry.facts))
     }
 
-    /// The peer's word on how much it uses, within what we allow.
+    /// Sets the size that the peer says it uses, within our limit.
     pub fn resize(&mut self, size_max: usize) {
         debug_assert!(size_max <= TABLE_BYTES_MAX, "the decoder refuses more");
         self.size_max = size_max;

@@ -15,13 +15,14 @@ use crate::metrics::RejectReason;
 /// The part of a block in its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// It opens one.
+    /// The block opens a stream.
     Request,
-    /// It would open one, which is one too many.
+    /// The block would open a stream, which is one too many.
     OneTooMany,
     Response,
     Trailers,
-    /// It would open one behind the last that our GOAWAY lets in: the peer knows, or will, that it is not looked at.
+    /// The block would open a stream behind the last that our GOAWAY lets in: the peer knows, or will, that it is not
+    /// processed.
     TooLate,
     /// Of a stream that we reset: read for the table's sake.
     Ignored,
@@ -32,7 +33,7 @@ enum Place {
 /// The outcome of fields; unfit ones leave their buffer.
 type Read<T> = Result<T, (Unfit, Vec<u8>)>;
 
-/// Forgets what is decoded.
+/// A sink that forgets all decoded fields.
 struct Nowhere(Vec<u8>);
 
 impl Sink for Nowhere {

@@ -18,13 +18,13 @@ const SHUT_BYTES: usize = PIECE_BYTES_MAX;
 /// before that.
 const ALONE_MS: u64 = 1_000;
 
-/// The least patience with a stream that holds what others wait for.
+/// The least patience with a stream that holds window which others wait for.
 const HOLDER_MS_MIN: u64 = 1_000;
 
-/// It holds so many times as much as one of them.
+/// The holder has more than so many times as many unread bytes as a waiting stream.
 const HOLDER_TIMES: usize = 4;
 
-/// PINGs of ours are told apart by what they carry.
+/// PINGs of ours are told apart by their payload.
 pub(super) const PING_OF_DRAIN: [u8; 8] = *b"umbra-go";
 const PING_OF_LIFE: [u8; 8] = *b"umbra-up";
 
@@ -62,7 +62,7 @@ impl Session {
         self.shut_since_ms.is_some_and(|then| now_ms.saturating_sub(then) >= SHUT_MS)
     }
 
-    /// Client: a server that does not read what one stream has sent must not stop all others.
+    /// Client: a server that does not read one stream's bytes must not stop all others.
     fn look_at_window(&mut self, now_ms: u64) {
         if self.role == Role::Server {
             return;
@@ -102,7 +102,7 @@ impl Session {
 
     fn let_one_have_all(&mut self, now_ms: u64) {
         let streams = &mut self.streams;
-        // Those that are over are forgotten here, if their server gives nothing back.
+        // Streams that are over are forgotten here, if their server gives no window back.
         self.held_back.retain(|id| streams.get(*id).is_some_and(|known| known.is_held_back));
         if streams.len() == 1
             && let Some(known) = self.held_back.first().and_then(|id| streams.get_mut(*id))
@@ -147,7 +147,7 @@ impl Session {
         self.close_if_done();
     }
 
-    /// Whether what a stream carries is a tunnel, which has no pace and no length.
+    /// Sets whether a stream carries a tunnel, which has no pace and no length.
     pub fn be_tunnel(&mut self, stream: u32, is_tunnel: bool, now_ms: u64) {
         if let Some(known) = self.streams.get_mut(stream) {
             known.is_tunnel = is_tunnel;
@@ -186,8 +186,8 @@ impl Session {
         }
     }
 
-    /// A peer that takes nothing, or next to nothing, of what waits for it, whether by the stream's window or by the
-    /// connection's, makes us hold it (CVE-2019-9517, CVE-2026-49975).
+    /// Resets streams whose peer takes none, or next to none, of the queued bytes, by the stream's window or by the
+    /// connection's: it makes us hold them (CVE-2019-9517, CVE-2026-49975).
     fn give_up_stalled(&mut self, now_ms: u64) {
         let is_stalled = |stream: &&Stream| stream.is_stalled(&self.limits, now_ms);
         let stalled: Vec<u32> = self.streams.iter().filter(is_stalled).map(|stream| stream.id).collect();

@@ -9,7 +9,7 @@ use crate::http2::frame::{self, ACK, Code, FrameHead, PAYLOAD_MAX, STREAM_MAX, S
 type Fault = (Code, &'static str);
 
 impl Session {
-    /// Priorities are not followed (RFC 9113 §5.3.2), but what is wrong with them is an error all the same.
+    /// Checks PRIORITY. Priorities are not followed (RFC 9113 §5.3.2), but faults in them are errors all the same.
     pub(super) fn priority(&mut self, head: FrameHead, payload: &[u8], now_ms: u64) -> Result<(), Fault> {
         if head.stream == 0 {
             return Err((Code::Protocol, "PRIORITY of the connection"));
@@ -147,7 +147,7 @@ impl Session {
         self.peer.takes_extended_connect
     }
 
-    /// The peer's INITIAL_WINDOW_SIZE moves what every stream may send.
+    /// The peer's INITIAL_WINDOW_SIZE changes the send window of every stream.
     fn resize_windows(&mut self, window: i64) -> Result<(), Fault> {
         let change = window - std::mem::replace(&mut self.peer.window, window);
         if change == 0 {

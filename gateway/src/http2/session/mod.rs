@@ -1,5 +1,5 @@
-//! One connection's HTTP/2, for either role: bytes in, events out; messages in, bytes out. See the room's own pages
-//! (`http2`) for how it is driven.
+//! A connection in HTTP/2, for either role: bytes in, events out; messages in, bytes out. See the room's own pages (`http2`)
+//! for how it is driven.
 
 mod streams;
 mod read;
@@ -23,7 +23,7 @@ use crate::http1::head::Fault;
 use read::Input;
 use streams::{Ended, Stream, Streams};
 
-/// Which end of the connection this is.
+/// The role of this end of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Requests come.
@@ -51,7 +51,7 @@ pub enum Event {
     Malformed { stream: u32, why: &'static str },
     /// There is room again on a stream that had none.
     Room { stream: u32 },
-    /// The end that was queued is in what the writer took, with all that was queued before it.
+    /// The queued end is in the bytes that the writer took, with all that was queued before it.
     Flushed { stream: u32 },
     /// Client: how many streams the peer takes has changed, or that it takes no more.
     StreamsChanged,
@@ -66,10 +66,10 @@ pub enum Why {
     Peer(Code),
     /// By us: the peer broke the rules.
     Malformed(&'static str),
-    /// By us: the peer took nothing of what is queued for [`Limits::write_ms_max`], or less than
+    /// By us: the peer took none of the queued bytes for [`Limits::write_ms_max`], or less than
     /// [`Limits::bytes_per_second_min`] beyond it.
     Stalled,
-    /// The peer's GOAWAY says that it did not look at the request: it may be sent again on another connection, whatever its
+    /// The peer's GOAWAY says that it did not process the request: it may be sent again on another connection, whatever its
     /// method (RFC 9113 §8.7).
     Unprocessed,
 }
@@ -146,7 +146,7 @@ enum Drain {
     Closed,
 }
 
-/// One connection.
+/// The state of a connection.
 #[derive(Debug)]
 pub struct Session {
     role: Role,
@@ -206,7 +206,7 @@ pub const PIECE_BYTES_MAX: usize = frame::PAYLOAD_MAX;
 impl Session {
     pub fn new(role: Role, scheme: Scheme, limits: Limits, now_ms: u64) -> Self {
         let window = i64::from(limits.stream_window_bytes).clamp(WINDOW_DEFAULT, WINDOW_MAX);
-        // One stream's slow reader must not stop the others: the connection's window holds all of theirs.
+        // A slow reader of one stream must not stop the others: the connection's window holds all of theirs.
         let whole = window.saturating_mul(limits.streams_max as i64).clamp(window, WINDOW_MAX);
         let mut session = Self {
             role,
@@ -274,7 +274,7 @@ impl Session {
         }
     }
 
-    /// Nothing more comes from the peer. Its requests are still answered.
+    /// Notes the end of the peer's bytes. Its requests are still answered.
     pub fn end_input(&mut self) {
         self.input_ended = true;
     }
@@ -323,7 +323,7 @@ impl Session {
         std::mem::take(&mut self.streams_refused)
     }
 
-    /// Whether all that was to be said on a stream is in what the peer is sent.
+    /// Whether all that was queued on a stream, its end included, is in the bytes to the peer.
     pub fn has_ended(&self, stream: u32) -> bool {
         self.streams.get(stream).is_some_and(|known| known.sending == streams::Sending::Ended)
     }
@@ -408,9 +408,9 @@ impl Session {
 
     /// The exchange has ended; the stream counts no longer once its last bytes are in `out`.
     ///
-    /// A side that has not ended is ended here. An answer that is whole, or will be with what is queued, stands, and the rest
-    /// of the upload is not wanted (NO_ERROR, RFC 9113 §8.1). One that is not whole is cut: INTERNAL_ERROR. A request given
-    /// up is CANCEL.
+    /// A side that has not ended is ended here. An answer that is whole, or will be with the queued bytes, stands, and the rest
+    /// of the upload is not wanted (NO_ERROR, RFC 9113 §8.1). Another answer is cut: INTERNAL_ERROR. A request given up is
+    /// CANCEL.
     pub fn release(&mut self, stream: u32) {
         let role = self.role;
         let Some(known) = self.streams.get_mut(stream) else { return };

@@ -1,4 +1,4 @@
-//! From bytes to frames, and what each frame but those of blocks does. Content is shown where it lies in what was fed; every
+//! From bytes to frames, and the effect of each frame except blocks. Content is shown at its place in the fed bytes; every
 //! other payload is whole before it is looked at.
 
 use super::streams::{Ended, Receiving};
@@ -86,7 +86,7 @@ impl Session {
         }
     }
 
-    /// Looks at the front of `rest`, which lies `at` bytes into what was fed; returns how much of it was used.
+    /// Looks at the front of `rest`, which lies `at` bytes into the fed bytes; returns how much of it was used.
     fn step(&mut self, rest: &[u8], at: usize, now_ms: u64) -> usize {
         if self.input.preface_left > 0 {
             return self.preface(rest);
@@ -216,7 +216,7 @@ impl Session {
         if self.receive_window.receive(head.length).is_err() {
             return self.fail(Code::FlowControl, "more than the connection's window");
         }
-        // Given back on receipt: a stream's own window bounds what it may hold.
+        // Given back on receipt: a stream's own window bounds the bytes that it holds.
         if let Some(increment) = self.receive_window.taken(head.length as usize) {
             frame::window_update(&mut self.out, 0, increment);
         }
@@ -334,7 +334,7 @@ impl Session {
     }
 
     fn data_arrived(&mut self, stream: Option<u32>, at: usize, len: usize, end: bool) {
-        // It may have been reset since its frame began.
+        // The stream may have been reset since its frame began.
         let known = stream.and_then(|id| self.streams.get_mut(id));
         let Some(known) = known.filter(|known| known.receiving == Receiving::Content) else { return };
         let id = known.id;

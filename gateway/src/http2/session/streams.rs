@@ -42,7 +42,7 @@ pub(super) enum Ending {
     Trailers(Vec<u8>),
 }
 
-/// One stream.
+/// The state of a stream.
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) id: u32,
@@ -52,7 +52,7 @@ pub(super) struct Stream {
     pub(super) length: Option<u64>,
     /// Content that came.
     pub(super) received: u64,
-    /// The cost of what came, frames included.
+    /// The cost of all that came, frames included.
     pub(super) cost: u64,
     /// The request's method was HEAD.
     pub(super) to_head: bool,
@@ -62,26 +62,26 @@ pub(super) struct Stream {
     pub(super) queue: VecDeque<Bytes>,
     pub(super) queued_bytes: usize,
     pub(super) ending: Option<Ending>,
-    /// It stands in the ring of those that have content and a window.
+    /// The stream is in the ring of those that have content and a window.
     pub(super) is_ready: bool,
-    /// It has content and a window of its own, and as much of the connection's as is its share.
+    /// The stream has content and a window of its own, and has used its share of the connection's.
     pub(super) is_held_back: bool,
     /// Content that was sent and of which the peer has not said that it read it.
     pub(super) unread_bytes: usize,
-    /// It waits for no share: no other stream is there.
+    /// The stream has no share to wait for: it is alone.
     pub(super) has_all: bool,
     /// Its caller was told that there is no room.
     pub(super) wants_room: bool,
     /// Its caller waits until its end is in `out`.
     pub(super) wants_flush: bool,
-    /// When it last got on with what is queued.
+    /// The last time at which it made progress with the queued bytes.
     pub(super) progress_ms: u64,
     /// Since when something has been queued without a break, and how much its peer took since.
     pub(super) waits_since_ms: u64,
     pub(super) taken_bytes: u64,
     /// Its exchange goes on. It counts against `streams_max` until that has ended.
     pub(super) is_held: bool,
-    /// It carries a tunnel: how long that may be silent or take nothing, its holder knows.
+    /// The stream carries a tunnel: its holder knows how long that may be silent or take nothing.
     pub(super) is_tunnel: bool,
     /// Said once our side has ended, where the peer's has not: the rest of its content is not wanted.
     pub(super) reset_at_end: Option<Code>,
@@ -96,7 +96,7 @@ impl Stream {
         matches!(self.sending, Sending::Ended | Sending::Reset)
     }
 
-    /// Nothing more can go either way, and the task that held it knows.
+    /// Whether no frame can follow either way, and the task that held it knows.
     pub(super) fn is_over(&self) -> bool {
         self.receiving == Receiving::Reset || (self.peer_is_done() && self.we_are_done())
     }
@@ -113,7 +113,7 @@ impl Stream {
         }
     }
 
-    /// Its peer takes too little of what is queued, if anything.
+    /// Whether its peer takes too few of the queued bytes.
     pub(super) fn is_stalled(&self, limits: &Limits, now_ms: u64) -> bool {
         let earned_ms = self.taken_bytes.saturating_mul(1000).checked_div(limits.bytes_per_second_min);
         let patience_ms =
@@ -124,7 +124,7 @@ impl Stream {
                 || now_ms.saturating_sub(self.waits_since_ms) > patience_ms)
     }
 
-    /// Nothing more goes either way.
+    /// Ends the stream in both directions.
     pub(super) fn abandon(&mut self) {
         if self.receiving != Receiving::Ended {
             self.receiving = Receiving::Reset;
@@ -164,7 +164,7 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// Gives back what only streams need, where there are none.
+    /// Gives back the memory of streams, where there are none.
     pub(super) fn trim(&mut self) {
         if self.is_empty() {
             (self.slots, self.index) = (Slab::new(), Vec::new());

@@ -8,12 +8,12 @@ use crate::http2::fields::{NeverIndexed, outbound};
 use crate::http2::frame::{self, END_STREAM, Kind};
 
 impl Session {
-    /// Puts something on a stream. Content beyond what [`Session::has_room`] allows is taken too: the caller waits before it
+    /// Queues something on a stream. Content beyond the limit of [`Session::has_room`] is taken too: the caller waits before it
     /// brings more.
     pub fn queue(&mut self, stream: u32, what: What<'_>, now_ms: u64) -> Result<(), Unsent> {
         let known = self.streams.get(stream).ok_or(Unsent::Gone)?;
         if known.we_are_done() || known.ending.is_some() {
-            // A reset may follow whatever is queued.
+            // A reset may follow anything that is queued.
             return match what {
                 What::Reset(code) if !known.we_are_done() || !known.peer_is_done() => {
                     self.give_up(stream, code);

@@ -1,4 +1,4 @@
-//! What is ours is told from what is somebody else's.
+//! Objects that are ours are told from objects of others.
 
 use super::*;
 
@@ -31,7 +31,7 @@ fn edge(hosts: Value) -> (Kind, &'static str, &'static str, Value) {
     (Kind::IstioGateway, "edge", "gw", json!({"selector": {"istio": "ingressgateway"}, "servers": [server]}))
 }
 
-/// What is left of the only VirtualService.
+/// The served part of the only VirtualService.
 fn served(objects: &[(Kind, &str, &str, Value)], mesh: bool) -> Option<Value> {
     let all = chosen(&store(objects), &rules(mesh), &Refused::default());
     all.into_iter().find(|one| one.kind == Kind::VirtualService).map(|one| one.document["spec"].clone())

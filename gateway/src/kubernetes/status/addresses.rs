@@ -63,7 +63,7 @@ pub(super) fn of(store: &Store, service: Option<&Key>, gateway: &Value) -> Addre
 
 const PENDING: &str = "the Service before the gateway has no address yet";
 
-/// Of a Gateway that asks for an address where nobody has said which Service clients come by.
+/// Message for a Gateway that asks for an address, where no option names the Service that clients come by.
 const UNKNOWN: &str =
     "which addresses lead here is not known: --publish-service names the Service that has them";
 
@@ -84,14 +84,14 @@ fn everywhere(store: &Store, (namespace, name): &Key) -> Vec<Value> {
     balanced(service).into_iter().chain(external).chain(inside(service)).collect()
 }
 
-/// Those of its load balancer.
+/// The addresses of its load balancer.
 fn balanced(service: &Value) -> Vec<Value> {
     let ingress = service.pointer("/status/loadBalancer/ingress").and_then(Value::as_array);
     let of = |one: &Value| one.get("ip").or_else(|| one.get("hostname"))?.as_str().map(address);
     ingress.into_iter().flatten().filter_map(of).collect()
 }
 
-/// Those in the cluster.
+/// The addresses in the cluster.
 fn inside(service: &Value) -> Vec<Value> {
     let spec = &service["spec"];
     let first = spec.get("clusterIP").and_then(Value::as_str);
@@ -176,7 +176,7 @@ mod tests {
                 "{asked}"
             );
         }
-        // Without a Service nobody knows the addresses; who asks for none is served all the same.
+        // Without a Service the addresses are not known; a Gateway that asks for none is served all the same.
         assert_eq!(said(None, json!([])), (Vec::new(), ""));
         assert_eq!(said(None, json!([ip("192.0.2.1")])), (Vec::new(), never));
     }

@@ -1,6 +1,6 @@
-//! Whether a route is attached to a Gateway, and whether what it refers to is there, with the Gateway API's reasons. Pure.
+//! Whether a route is attached to a Gateway, and whether its references can be resolved, with the Gateway API's reasons. Pure.
 //!
-//! What is served is decided by `config`; its tests and these hold both to the same specification.
+//! The configuration's own attachment is made by `config`; its tests and these hold both to the same specification.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,13 +14,13 @@ use crate::kubernetes::objects::{list, listeners, text};
 use crate::kubernetes::select::{self, Refused};
 use crate::kubernetes::store::{Key, Store};
 
-/// Which routes are attached to which listeners.
+/// Attaches routes to listeners.
 pub(super) struct Attached<'a> {
     store: &'a Store,
     ours: &'a BTreeSet<Key>,
     refused: &'a Refused,
     counts: Counts,
-    /// Routes that are not accepted for what they say themselves: no listener counts them (Gateway API).
+    /// Routes that are refused for a fault of their own: no listener counts them (Gateway API).
     rejected: BTreeSet<(Kind, Key)>,
     /// Hosts that routes of one kind have at a listener, which no route of the other kind may have (Gateway API).
     taken: BTreeMap<(Key, String, Kind), Hosts>,
@@ -205,7 +205,7 @@ fn selects(store: &Store, selector: &Value, namespace: &str) -> bool {
             "NotIn" => !named,
             "Exists" => value.is_some(),
             "DoesNotExist" => value.is_none(),
-            // What cannot be understood selects nothing.
+            // An operator that is not known selects nothing.
             _other => false,
         }
     };
@@ -240,7 +240,7 @@ pub(super) fn backends(route: &Value) -> impl Iterator<Item = &Value> {
     })
 }
 
-/// What is wrong with a reference to a backend; of several the least is told.
+/// The fault of a reference to a backend, with its rank: of several faults of a route the lowest rank is told.
 fn fault(store: &Store, (of, namespace): (Kind, &str), backend: &Value) -> Option<(u8, Why)> {
     let (group, kind) =
         (text(backend, "group"), backend.get("kind").and_then(Value::as_str).unwrap_or("Service"));

@@ -1,4 +1,4 @@
-//! What is said of BackendTLSPolicies: to each Gateway whose routes lead to a Service that one is for. Pure.
+//! The statuses of BackendTLSPolicies: one entry for each Gateway whose routes lead to a Service that the policy is for. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -79,7 +79,7 @@ fn told(
 ) -> (Condition, Condition) {
     let faults = authorities::faults(view.store, key, policy);
     let is_bare = !faults.is_empty() && faults.iter().all(Option::is_some);
-    // Which of them are at fault and why, by the reason of the first.
+    // The messages of all faulty references, under the reason of the first.
     let faults: Vec<(&'static str, String)> = faults.into_iter().flatten().collect();
     let messages: Vec<&str> = faults.iter().map(|(_, message)| message.as_str()).collect();
     let resolved = match faults.first() {

@@ -1,4 +1,5 @@
-//! What is said of a GatewayClass: whether it is accepted, which version of the Gateway API is installed, what is offered. Pure.
+//! The status of a GatewayClass: whether it is accepted, the installed version of the Gateway API, the features that are
+//! offered. Pure.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +14,7 @@ use crate::kubernetes::store::Store;
 /// understood.
 const MINORS: std::ops::RangeInclusive<u64> = 0..=6;
 
-/// Names of the conformance suite for what is offered whatever the options; `pkg/features` of the Gateway API has them.
+/// Features that are offered whatever the options, by the names of the conformance suite (the Gateway API's `pkg/features`).
 const FEATURES: &[&str] = &[
     "BackendTLSPolicy",
     "BackendTLSPolicySANValidation",
@@ -69,8 +70,8 @@ fn features(view: &View<'_>) -> BTreeSet<&'static str> {
     if view.own_ports || view.rules.fronts.is_some() {
         all.insert("GatewayPort8080");
     }
-    // Which addresses there are a Service says, and TLS that ends before us tells no name. GatewayStaticAddresses is not claimed:
-    // whether an address that is asked for can be had is the cluster's load balancer's to say.
+    // Addresses are known from a Service alone. Where TLS ends before us, neither clients' certificates nor server names are
+    // seen. GatewayStaticAddresses is not claimed: the cluster's load balancer decides whether it can give a wanted address.
     if view.publish.is_some() || view.rules.fronts.is_some() {
         all.insert("GatewayAddressEmpty");
     }
@@ -86,7 +87,7 @@ fn features(view: &View<'_>) -> BTreeSet<&'static str> {
     all
 }
 
-/// `SupportedVersion`, by what every definition says of itself.
+/// The condition `SupportedVersion`, by the version that every definition is annotated with.
 fn version(store: &Store) -> Condition {
     let known = DEFINITIONS.iter().filter_map(|name| {
         let definition = store.get(Kind::CustomResourceDefinition, "", name)?;

@@ -1,5 +1,5 @@
-//! A status as it should be, put into the one that is there: times stay where nothing changes, and what others say stays byte for
-//! byte. Pure.
+//! Merges the wanted status into the current one: times stay where nothing changes, and entries of other controllers stay byte
+//! for byte. Pure.
 
 use serde_json::{Value, json};
 
@@ -75,13 +75,14 @@ fn conditions(current: &Value, desired: &Value, now: &str) -> Value {
     kept.chain(new).collect()
 }
 
-/// A list of a status: its name, the member of an entry that says of whom it is, and how many an API server takes.
+/// A list of a status: its name, the member by which an entry refers to its object, and the largest length that an API server
+/// takes.
 type Entries = (&'static str, &'static str, usize);
 
 const PARENTS: Entries = ("parents", "parentRef", 32);
 const ANCESTORS: Entries = ("ancestors", "ancestorRef", 16);
 
-/// What is said of each of those whom a list names by a reference: ours anew, as many as there is room for, others' as they are.
+/// The entries of a list: ours rebuilt, as many as there is room for; those of other controllers as they are.
 fn entries(
     (name, reference, max): &Entries,
     current: &Value,
@@ -98,7 +99,7 @@ fn entries(
     let one = |wanted: &Value, before: &Value| {
         let mut one = wanted.clone();
         one["conditions"] = conditions(&without_passed(before, wanted), wanted, now);
-        // As it is written there: an API server may have filled in what was left out.
+        // The reference as it is written there: an API server may have filled in defaults.
         if let Some(known) = before.get(*reference) {
             one[*reference] = known.clone();
         }
@@ -121,7 +122,7 @@ pub(super) const PARTIALLY_INVALID: &str = "PartiallyInvalid";
 /// Said of a Gateway only while it holds.
 pub(super) const INSECURE: &str = "InsecureFrontendValidationMode";
 
-/// What is of ours without the conditions that must not stay in it when they hold no more.
+/// Our entry without the conditions that exist only while they hold.
 fn without_passed(of: &Value, wanted: &Value) -> Value {
     let mut of = of.clone();
     if let Some(all) = of.get_mut("conditions").and_then(Value::as_array_mut) {
@@ -133,7 +134,7 @@ fn without_passed(of: &Value, wanted: &Value) -> Value {
     of
 }
 
-/// A reference with what it means by what it leaves out.
+/// A reference with its defaults filled in.
 fn normal(parent: &Value) -> Value {
     let or = |name: &str, default: &str| parent.get(name).cloned().unwrap_or_else(|| default.into());
     json!([

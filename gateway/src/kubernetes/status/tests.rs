@@ -1,4 +1,4 @@
-//! Statuses by hand-made objects: reasons, generations, and what others say.
+//! Statuses of hand-made objects: reasons, generations, and entries of other controllers.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn put(store: &mut Store, kind: Kind, key: (&str, &str), generation: u64, spec: 
     );
 }
 
-/// One Gateway of ours with these listeners, and a Service `s` with port 80 in `n` and in `other`.
+/// A Gateway of ours with these listeners, and a Service `s` with port 80 in `n` and in `other`.
 fn cluster(listeners: Value) -> Store {
     let mut store = Store::default();
     put(&mut store, Kind::GatewayClass, ("", "umbra"), 1, json!({"controllerName": OURS}));
@@ -43,7 +43,7 @@ fn cluster(listeners: Value) -> Store {
     store
 }
 
-/// What is served of a store, as if all of it were sound.
+/// The outcomes of a store's objects, as if all of them were sound.
 fn served(store: &Store) -> Vec<Outcome> {
     let kinds = [Kind::ApiGateway, Kind::HttpRoute, Kind::GrpcRoute];
     let all = kinds.iter().flat_map(|kind| store.all(*kind).map(move |(key, object)| (*kind, key, object)));
@@ -432,7 +432,7 @@ fn listeners_of_one_port_whose_names_overlap_are_told_so_while_they_do() {
         ),
         [""; 0]
     );
-    // It goes when it holds no more, and what others say of a listener stays.
+    // The condition goes when it holds no more; other controllers' conditions of a listener stay.
     let said = json!({"listeners": [{"name": "a", "conditions": [
         {"type": "OverlappingTLSConfig", "status": "True"}, {"type": "Theirs", "status": "True"}]}]});
     let wanted = json!({"addresses": [], "conditions": [], "listeners": [{"name": "a", "conditions": []}]});
@@ -514,7 +514,7 @@ fn no_more_is_said_than_an_api_server_takes() {
     let said = merged(Kind::HttpRoute, &object, &json!({"parents": ours}), OURS, "now").unwrap();
     let all = list(&said, "parents");
     assert_eq!((&all[..30], all.len()), (theirs.as_slice(), 32));
-    // Beside what is said it says nothing anew.
+    // The merged status, merged again, changes nothing.
     let object = json!({"status": said});
     assert_eq!(merged(Kind::HttpRoute, &object, &json!({"parents": ours}), OURS, "later"), None);
     let long = [("Accepted", false, "Invalid", "ö".repeat(100_000))];
@@ -543,12 +543,12 @@ fn what_is_said_already_is_not_said_again_and_others_keep_their_words() {
         merge(json!({"parents": [theirs, ours("True", "then")]}), wanted("False")),
         Some(json!({"parents": [theirs, ours("False", "now")]}))
     );
-    // Another generation is said, and since when it holds stays.
+    // Another generation is written; the transition time stays.
     let mut newer = wanted("True");
     newer["parents"][0]["conditions"][0]["observedGeneration"] = 2.into();
     let said = merge(json!({"parents": [ours("True", "then")]}), newer).unwrap();
     assert_eq!(said["parents"][0]["conditions"][0]["lastTransitionTime"], "then");
-    // A parent that has gone goes, and nobody else's.
+    // The entry of a parent that has gone goes; entries of other controllers stay.
     assert_eq!(
         merge(json!({"parents": [theirs, ours("True", "then")]}), json!({"parents": []})),
         Some(json!({"parents": [theirs]}))

@@ -1,8 +1,8 @@
 //! Takes values out of a JSON text as it passes, piece by piece: everything else stays byte for byte. Pure.
 //!
-//! Strict by RFC 8259, UTF-8 included, so that no lenient reader could see in it what we did not: what is not one JSON
-//! value is refused. A name that stands twice is taken twice. Nothing recurses, and what is held beside the output is
-//! bounded by the depth, the pointers and the longest of their names.
+//! Strict by RFC 8259, UTF-8 included, so that no lenient reader could see in it what we did not: a text that is not one JSON
+//! value is refused. A name that stands twice is taken twice. Nothing recurses, and memory beside the output is bounded by the
+//! depth, the pointers and the longest of their names.
 
 use super::REDACTED;
 use crate::limits::JSON_DEPTH_MAX;
@@ -39,7 +39,7 @@ impl Token {
 impl Pointers {
     pub fn new(given: &[String]) -> Self {
         let pointer = |text: &String| text.split('/').skip(1).map(Token::new).collect::<Vec<_>>();
-        // A batch is an array of what would stand there alone: a name is looked for in each of its elements.
+        // A batch is an array of such values: a name is looked for in each of its elements.
         let in_batch = |text: &String| {
             let pointer = pointer(text);
             let is_name = matches!(pointer.first(), Some(Token::Name(_, None)));
@@ -55,8 +55,8 @@ impl Pointers {
         Self { pointers, name_bytes_max }
     }
 
-    /// Of a value that stands at `path`, or in one that a pointer names: where that pointer leads, by the first that does.
-    /// Names of members, `None` for any index; what a `*` stands for is none of the pointer's own words.
+    /// For a value at `path`, or in a value that a pointer names: the path of the secret, by the first pointer that fits. Names
+    /// of members, `None` for any index; a name behind `*` is none of the pointer's own words.
     ///
     /// `is_same` says which names are one.
     pub fn covering<'p>(
@@ -90,7 +90,7 @@ impl Pointers {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotJson;
 
-/// One text being searched.
+/// The search of one text.
 #[derive(Debug)]
 pub struct Search<'p> {
     pointers: &'p Pointers,
@@ -146,7 +146,7 @@ enum Text {
     Utf8(u8, u8, u8),
 }
 
-/// Inside a number, by what was read last.
+/// State inside a number, by the last character.
 #[derive(Debug, Clone, Copy)]
 enum Digits {
     Minus,

@@ -65,8 +65,8 @@ impl Search {
         Self { place, at: 0, from: 0, name_at, in_query: false, in_angles: false }
     }
 
-    /// Goes on through `text` for `bytes` or a value more, and appends what it passed to `out` without the values of `names`.
-    /// Says whether that was all.
+    /// Goes on through `text` for `bytes` or a value more, and appends the passed part to `out` without the values of `names`.
+    /// Whether that was all.
     pub(super) fn turn(&mut self, text: &[u8], bytes: usize, names: &[String], out: &mut Vec<u8>) -> bool {
         let until = self.at.saturating_add(bytes);
         while let Some(byte) = text.get(self.at).filter(|_| self.at < until) {
@@ -203,7 +203,7 @@ pub(super) fn decoded(name: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// `R` stands for what replaces a value.
+    /// `R` stands for the text in place of a value.
     fn check(place: Place, rows: &[(&str, &str)]) {
         let names = ["token".to_owned(), "api key".to_owned(), "q".to_owned()];
         for (text, expect) in rows {

@@ -1,4 +1,4 @@
-//! How a shipper comes to a connection, and what is spoken on it.
+//! How a shipper gets a connection, and the protocol on it.
 
 use config::UpstreamProtocol;
 
@@ -9,7 +9,7 @@ use crate::mirror::alignment::Alignment;
 use crate::time::Millis;
 use crate::tls::fault::Fault;
 
-/// A connection that was just made, by what is spoken on it.
+/// A connection that was just made, by its protocol.
 pub(super) enum Connected {
     Http1(Connection),
     Http2(http2::Connected),

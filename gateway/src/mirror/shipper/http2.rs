@@ -1,7 +1,7 @@
 //! Ships on one HTTP/2 connection: copies go as they come, each on a stream of its own, and answers come in any order.
 //!
-//! One task reads, writes, ships and looks at the clock; nothing but a write and a read is ever under way, and what several
-//! copies have to say is one write. Decisions are `super::super::streams`'.
+//! One task reads, writes, ships and looks at the clock; at most one write and one read are ever under way, and the frames of
+//! several copies are one write. Decisions are `super::super::streams`'.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -34,11 +34,11 @@ pub(super) struct Connected {
     pub(super) endpoint: Rc<Endpoint>,
     /// By when the mirror has to introduce itself, in the worker's milliseconds.
     pub(super) by_ms: u64,
-    /// It is to an endpoint that last refused; no other shipper tries meanwhile.
+    /// The endpoint refused last; no other shipper tries meanwhile.
     pub(super) probes: bool,
 }
 
-/// One connection and what ships on it.
+/// A connection, with the state of shipping on it.
 struct Line<'a> {
     shipper: &'a Shipper,
     endpoint: Rc<Endpoint>,
@@ -49,15 +49,15 @@ struct Line<'a> {
     by_ms: Cell<u64>,
     probes: Cell<bool>,
     was_open: Cell<bool>,
-    /// It had nothing to do at times.
+    /// The connection had no copy under way at times.
     was_idle: Cell<bool>,
     has_answered: Cell<bool>,
     /// Bytes that came around content, and not as content.
     overhead: RefCell<Cost>,
-    /// Nothing more is read or written.
+    /// Reading and writing have been given up.
     is_cut: Cell<bool>,
     is_written: Cell<bool>,
-    /// The writer took what there was: there may be room again.
+    /// The writer took all output: there may be room again.
     took: Cell<bool>,
 }
 
@@ -94,7 +94,8 @@ impl Shipper {
 }
 
 impl Line<'_> {
-    /// Until both directions have ended. All of it is one task: what one part does, those behind it see in the same turn.
+    /// Runs until both directions have ended. All of it is one task: the effects of one part are seen by those behind it in the
+    /// same turn.
     async fn carry(&self, stream: &mut Stream) {
         let Stream { r, w } = stream;
         let (reading, writing) = (self.read(r), self.write(w));
@@ -103,7 +104,7 @@ impl Line<'_> {
         let (mut is_read, mut is_written, mut is_shipped) = (false, false, false);
         poll_fn(|task| {
             is_read = is_read || reading.as_mut().poll(task).is_ready();
-            // It never ends by itself.
+            // The tick never ends by itself.
             let _ = ticking.as_mut().poll(task);
             loop {
                 is_shipped = is_shipped || shipping.as_mut().poll(task).is_ready();
@@ -129,7 +130,7 @@ impl Line<'_> {
             lane.probing.set(false);
         }
         if let Some(fault) = stream.broken() {
-            // It is called again later: an endpoint that breaks TLS makes handshakes cost something.
+            // The endpoint is called again later: an endpoint that breaks TLS makes handshakes cost something.
             lane.counters.tls.failures.inc(fault);
             self.endpoint.refused(now_ms);
         }
@@ -137,7 +138,7 @@ impl Line<'_> {
         if was_open {
             let streams = self.streams.borrow();
             let (copies, answers) = streams.counts();
-            // It was made because copies waited: one that none could begin on did no more for them.
+            // The connection was made because copies waited: if none could begin on it, it did no more for them.
             let had_copies = copies > 0 || !self.was_idle.get();
             if had_copies && answers == 0 && !streams.is_doubted() {
                 self.endpoint.hung_up(now_ms);
@@ -181,7 +182,7 @@ impl Line<'_> {
         !self.is_cut.get() && !self.streams.borrow().is_closed()
     }
 
-    /// Nothing more is read or written.
+    /// Gives up reading and writing.
     fn cut(&self, why: FailReason) {
         self.is_cut.set(true);
         self.streams.borrow_mut().cut(why);
@@ -241,7 +242,7 @@ impl Line<'_> {
         streams.has_room() && !streams.is_backed_up() && !self.rests()
     }
 
-    /// Begins what waits, a bounded part of it.
+    /// Begins waiting copies, a bounded part of them.
     async fn batch(&self) {
         let (lane, shipper) = (self.lane(), self.shipper);
         let (mut begun, mut bytes) = (0_u64, 0);
@@ -253,7 +254,7 @@ impl Line<'_> {
             let taken = match again {
                 Some(copy) => {
                     let mut reserved = Reserved::new(lane);
-                    // It was let in once: where there is no room for it now, it goes all the same.
+                    // The copy was let in once: where there is no room for it now, it goes all the same.
                     let _ = reserved.grow(copy.len());
                     Some((copy, reserved))
                 }
@@ -295,7 +296,7 @@ impl Line<'_> {
         }
     }
 
-    /// Settles what became of copies.
+    /// Settles the copies that have ended.
     fn settle(&self) {
         let (lane, shipper) = (self.lane(), self.shipper);
         let mut streams = self.streams.borrow_mut();
@@ -408,7 +409,7 @@ impl Line<'_> {
         }
     }
 
-    /// Writes what there is to say, all of it in one, until nothing more is.
+    /// Writes all output, as one write each time, until no more comes.
     async fn write(&self, w: &mut WriteHalf) {
         let within = Millis::from(self.shipper.settings.timeout);
         let mut spare = Vec::new();

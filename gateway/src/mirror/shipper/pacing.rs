@@ -1,11 +1,11 @@
-//! How a shipper pays for what it reads: it leaves the worker to others for as long as that costs.
+//! How a shipper pays for its reading: it leaves the worker to others for as long as that costs.
 
 use super::Shipper;
 use crate::io;
 use crate::limits::ANSWER_LONG_TIMES;
 
 impl Shipper {
-    /// Counts what long answers cost, in bytes of one.
+    /// Counts the cost of long answers, in bytes of one.
     pub(super) fn spend(&self, bytes: u64) {
         if bytes > 0 {
             self.lane.spend(bytes, self.sweeper.now_ms());
@@ -22,7 +22,7 @@ impl Shipper {
         self.pay(bytes as u64 / ANSWER_LONG_TIMES);
     }
 
-    /// Leaves the worker to others for as long as what was done costs.
+    /// Leaves the worker to others for as long as the last work costs.
     pub(super) async fn make_way(&self) {
         let paid_us = self.paid_us.take();
         if paid_us > 0 {

@@ -9,7 +9,7 @@ use crate::http2::session::{Session, What};
 /// A chunk of less content is copied beside its like: the reference that shares it would be as large.
 const SHARED_BYTES_MIN: usize = 512;
 
-/// Where the head of a copy ends, and how what follows is framed: by us, in the last field or the last but one.
+/// Where the head of a copy ends, and its framing, which we wrote: in the last field or the last but one.
 pub(super) fn wire(head: &[u8]) -> Option<(usize, Framing)> {
     let end = memchr::memmem::find(head, b"\r\n\r\n")?;
     let lines = head.get(..end).unwrap_or_default();

@@ -101,7 +101,7 @@ fn json(out: &mut Vec<u8>, record: &Record, told: &Disclosed<'_>) {
         copies: record.copies.iter().map(|leg| copy(record, leg)).collect(),
     };
     let mut serializer = serde_json::Serializer::with_formatter(out, Plain);
-    // It fails only where the writer does, and a vector takes everything.
+    // Writing to a vector cannot fail.
     let _ = line.serialize(&mut serializer);
 }
 
@@ -158,7 +158,7 @@ fn combined(out: &mut Vec<u8>, record: &Record, told: &Disclosed<'_>) {
     );
 }
 
-/// As Apache escapes since 2.0.46: quotes, backslashes, and what is not printable ASCII.
+/// Escapes as Apache does since 2.0.46: quotes, backslashes, and bytes that are not printable ASCII.
 fn apache_escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {

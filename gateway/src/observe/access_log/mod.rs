@@ -1,6 +1,6 @@
 //! The access log: a line for each exchange that is to be logged. It runs on the observer's thread.
 //!
-//! It does not know how records come here, nor which others read them.
+//! The way of records to here, and their other readers, are not known.
 
 mod line;
 mod sink;
@@ -39,7 +39,7 @@ impl AccessLog {
         log
     }
 
-    /// Another configuration is in force. A log that goes on where it was is not opened anew.
+    /// Takes over another configuration. A log whose target stays is not opened anew.
     pub fn turn(&mut self, config: &Config) {
         let settings = config.access_log.clone();
         let target = settings.as_ref().map(|settings| &settings.to);
@@ -82,7 +82,7 @@ impl AccessLog {
         }
     }
 
-    /// Nothing comes any more: lines that wait are written, for as long as that may take.
+    /// Ends the log: waiting lines are written, for as long as that may take.
     pub fn end(&mut self) {
         if let Some(mut sink) = self.sink.take() {
             sink.end();

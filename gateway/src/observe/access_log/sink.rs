@@ -1,7 +1,7 @@
-//! Where lines go: standard output or a file that may be moved away, be a pipe without a reader or stand on a full disk.
+//! The target of lines: standard output, or a file that may be moved away, be a pipe without a reader or be on a full disk.
 //!
-//! A line that cannot be written yet waits in a bounded buffer; one that finds it full is lost, and counted. A write is made only
-//! where one is taken at once. It knows nothing of what a line says.
+//! A line that cannot be written yet waits in a bounded buffer; a line that finds it full is lost, and counted. A write is made
+//! only where it is taken at once. The sink knows nothing of a line's content.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -34,7 +34,7 @@ const PIPE_BYTES: usize = 4096;
 /// Lines that still wait at the end get so long.
 const END_MAX: Duration = Duration::from_secs(1);
 
-/// Permissions of a new log: it tells what clients do.
+/// Permissions of a new log: it is about clients.
 const MODE: u32 = 0o640;
 
 /// An open log, or one that is to be opened.
@@ -100,7 +100,7 @@ impl Sink {
         }
     }
 
-    /// Writes what waits if it is time, and looks after the file.
+    /// Writes the waiting lines if it is time, and looks after the file.
     pub(super) fn tick(&mut self, now: Instant) {
         let is_due =
             |last: Option<Instant>, every| last.is_none_or(|at| now.saturating_duration_since(at) >= every);
@@ -115,7 +115,7 @@ impl Sink {
         }
     }
 
-    /// Writes what waits to where it was said for, and opens the file anew.
+    /// Writes the waiting lines to the target that they were meant for, and opens the file anew.
     pub(super) fn reopen(&mut self, now: Instant) {
         match self.target {
             LogTarget::Stdout if self.out.is_some() => {}
@@ -126,7 +126,7 @@ impl Sink {
         }
     }
 
-    /// Writes what waits for as long as the end may take; the rest is lost.
+    /// Writes the waiting lines for as long as the end may take; the rest is lost.
     pub(super) fn end(&mut self) {
         let deadline = Instant::now() + END_MAX;
         loop {

@@ -1,7 +1,7 @@
 //! Posts batches of spans to a collector (OTLP over HTTP or HTTPS), from a thread of its own: a collector may be slow or away.
 //!
-//! A batch that it cannot take is tried again with growing pauses and at last given up, and counted. It does not know what a span
-//! says.
+//! A batch that the collector cannot take is tried again with growing pauses, and at last given up and counted. The exporter
+//! knows nothing of a span's content.
 
 use std::convert::Infallible;
 use std::io;
@@ -126,7 +126,7 @@ impl Exporter {
         })
     }
 
-    /// Lets the thread post what waits, once each, and waits for that, but not long.
+    /// Lets the thread post each waiting batch once, and waits for that, but not long.
     pub(super) fn end(self) {
         let Self { batches, waiting, waiting_bytes: _, patience, ended } = self;
         drop((batches, patience));

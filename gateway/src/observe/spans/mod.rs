@@ -1,7 +1,7 @@
-//! Spans of sampled exchanges, on their way to a collector. It runs on the observer's thread, and hands batches to one that
-//! posts them.
+//! Spans of sampled exchanges, on their way to a collector. The room runs on the observer's thread, and hands batches to a
+//! thread that posts them.
 //!
-//! It does not know how records come here, nor which others read them. A span that finds no room is lost, and counted.
+//! Other readers of records are not known here. A span that finds no room is lost, and counted.
 //!
 //! The JSON of OTLP is written by hand here, with serde: the crates of OpenTelemetry bring a few dozen others, queues and
 //! threads of their own, and no count of what they drop.
@@ -60,7 +60,7 @@ impl Spans {
         spans
     }
 
-    /// Another configuration is in force.
+    /// Takes over another configuration.
     pub fn turn(&mut self, config: &Config, roots: Option<&Roots>) {
         // How many are sampled is decided elsewhere: it is no reason to begin anew.
         let wanted = config.tracing.as_ref().and_then(|tracing| Some((tracing, tracing.collector.clone()?)));
@@ -126,7 +126,7 @@ impl Spans {
         }
     }
 
-    /// Nothing comes any more: spans that wait are sent, for as long as that may take.
+    /// Ends the spans: waiting ones are sent, for as long as that may take.
     pub fn end(&mut self) {
         if let Some(mut way) = self.way.take() {
             way.send(&self.counters);
@@ -179,7 +179,7 @@ mod tests {
     use crate::observe::disclosure::Saying;
     use crate::observe::disclosure::tests::{SAYING, record};
 
-    /// A collector that answers each post in turn with one of `answers`, and tells what it got.
+    /// A collector that answers each post in turn with one of `answers`, and hands out the posts that it got.
     fn collector(answers: Vec<&'static str>) -> (String, Receiver<serde_json::Value>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_collector_that_is_away_costs_a_bounded_queue_and_is_counted() {
-        // Nothing listens at this address: it was the system's choice, and is given back.
+        // No listener is at this address: the system chose the port, and it was given back.
         let away = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let record = record(&format!("[tracing]\nto = \"http://{away}\"\nspans_max = 10"));
         let counters = Arc::<ObserverCounters>::default();

@@ -77,7 +77,7 @@ enum Value {
 }
 
 impl Attributes {
-    /// Nothing is added for an empty text, and of a long one its beginning.
+    /// Adds a text, unless it is empty; of a long one its beginning.
     fn text(&mut self, key: &'static str, text: &str) {
         let text = text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or(text);
         if !text.is_empty() {
@@ -155,7 +155,7 @@ pub(super) fn write_spans(out: &mut Vec<u8>, record: &Record, discretion: &mut D
 }
 
 fn write(out: &mut Vec<u8>, value: &impl Serialize) {
-    // It fails only where the writer does, and a vector takes everything.
+    // Writing to a vector cannot fail.
     let _ = serde_json::to_writer(out, value);
 }
 

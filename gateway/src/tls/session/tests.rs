@@ -26,7 +26,7 @@ fn sessions(versions: &'static [&'static SupportedProtocolVersion]) -> (Session,
     (Session::client(&client, &name, None).unwrap(), Session::server(&server, false).unwrap())
 }
 
-/// Carries what `from` has to say to `to`, in pieces of `piece` bytes; whether there was anything.
+/// Carries the messages of `from` to `to`, in pieces of `piece` bytes; whether there were any.
 fn carry(from: &mut Session, to: &mut Session, piece: usize) -> bool {
     let mut out = Vec::new();
     from.send(&mut out);
@@ -50,7 +50,7 @@ fn sealed(session: &mut Session, pieces: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// Opens `cipher` as it would come from a wire in reads of `piece` bytes, each with `room` for what it says.
+/// Opens `cipher` as it would come from a wire in reads of `piece` bytes, each with as much room for plaintext.
 fn opened(session: &mut Session, cipher: &[u8], piece: usize) -> Vec<u8> {
     let mut all = Vec::new();
     for piece in cipher.chunks(piece) {

@@ -1,4 +1,4 @@
-//! One upstream: which of its endpoints comes next, which are out, how long is waited, and which kept connection is still good.
+//! An upstream: its next endpoint, its ejected ones, the wait for a connection, and the check of kept connections.
 
 use std::time::Duration;
 
@@ -86,7 +86,7 @@ impl Group {
             || self.health.get(index).is_some_and(|health| !health.is_healthy())
     }
 
-    /// Notes what an exchange saw, and ejects the endpoint where that was too much.
+    /// Notes an exchange's report, and ejects the endpoint where that was too much.
     pub(super) fn saw(&self, index: usize, seen: Report) {
         let Some(rules) = &self.ejection else { return };
         let record = &self.endpoints[index].record;

@@ -71,7 +71,7 @@ impl<'a> Growing<'a> {
         Self { config, at, counters, sweeper, before, groups, anew: Vec::new() }
     }
 
-    /// One step, and what it cost; `None` where all is built.
+    /// Makes a step, and returns its cost; `None` where all is built.
     pub fn go_on(&mut self) -> Option<usize> {
         let id = self.groups.len();
         let (upstream, counters) = (self.config.upstreams.get(id)?, self.counters.get(id)?);
@@ -152,7 +152,7 @@ impl<'a> Growing<'a> {
     }
 }
 
-/// One more is known of those before, and the question is to be asked again.
+/// Another group of the earlier pool was noted: the look-up is to be made again.
 struct Noted;
 
 impl<'a> Before<'a> {

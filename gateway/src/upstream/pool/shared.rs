@@ -1,4 +1,5 @@
-//! Places for exchanges on connections that many of them share: HTTP/2, or whatever an endpoint chooses in the handshake.
+//! Places for exchanges on connections that many of them share: HTTP/2, or the protocol that an endpoint chooses in the
+//! handshake.
 
 use std::rc::Rc;
 

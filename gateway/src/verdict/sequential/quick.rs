@@ -1,5 +1,5 @@
-//! Logarithms and powers of e of fourteen stakes at once, in a form that a compiler puts into vectors: a call of the library for
-//! each was most of what a verdict over a thousand routes took. Within two units of the last place.
+//! Logarithms and powers of e of fourteen stakes at once, in a form that a compiler puts into vectors: library calls for
+//! each took most of the time of a verdict over a thousand routes. Within two units of the last place.
 
 use super::STAKES;
 
@@ -18,7 +18,7 @@ pub(super) fn ln(of: &[f64; STAKES]) -> [f64; STAKES] {
     let mut all = [0.0; STAKES];
     for (ln, of) in all.iter_mut().zip(of) {
         let bits = of.max(f64::MIN_POSITIVE).to_bits();
-        // A power of two, and what is left between the roots of a half and of two.
+        // A power of two, and a rest between the roots of a half and of two.
         let power = bits.wrapping_sub(ROOT_OF_HALF).wrapping_add(ONE);
         let left = f64::from_bits(bits.wrapping_sub(power & EXPONENT).wrapping_add(ONE));
         let power = f64::from_bits((power >> 52) | WHOLE.to_bits()) - (WHOLE + 1023.0);
@@ -39,7 +39,7 @@ pub(super) fn ln(of: &[f64; STAKES]) -> [f64; STAKES] {
     all
 }
 
-/// The sum of the powers of e of what is at most 0, without those that are less than `e^least`, which is no less than -100.
+/// The sum of `exp` of logarithms that are at most 0, without terms that are less than `e^least`, which is no less than -100.
 pub(super) fn sum_of_exp(of: &[f64; STAKES], least: f64) -> f64 {
     let mut all = [0.0; STAKES];
     for (exp, of) in all.iter_mut().zip(of) {

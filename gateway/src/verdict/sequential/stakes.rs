@@ -1,15 +1,16 @@
-//! What is staked on each step of a sequence, by what it is to find out.
+//! The stakes on each step of a sequence, by the purpose of the bet.
 
 use std::sync::LazyLock;
 
-/// For what a bet is made: the fortune is put on those stakes that win most where it matters.
+/// The purpose of a bet: the fortune is put on those stakes that win most where it matters.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose {
-    /// That something is rare enough. The whole stake is what refutes by what was never seen: a quarter is on it.
+    /// That something is rare enough. The whole stake refutes by an event that never happened: a quarter is on it.
     Pass,
     /// That something is too frequent, most of all where it is so by twice to ten times.
     Reject,
-    /// That it is more than half, most of all where that is 55 to 70 %: what a median a tenth to a half too long makes of pairs.
+    /// That something is more than half, most of all where it is 55 to 70 %: the share of pairs in which a mirror is slower
+    /// whose median is a tenth to a half too long.
     RejectHalf,
 }
 

@@ -29,7 +29,7 @@ fn both<T: Copy, const N: usize>(rows: [T; N]) -> impl Iterator<Item = (T, Purpo
 
 #[test]
 fn a_fair_bet_wins_nothing_on_average() {
-    // Over all outcomes of 12 steps whose mean is what is claimed: exactly one, and less where it is smaller.
+    // Over all outcomes of 12 steps whose mean is the claimed one: exactly one, and less where it is smaller.
     let choose = |n: u32, k: u32| (0..k).fold(1.0, |c, i| c * f64::from(n - i) / f64::from(i + 1));
     for ((p, m), purpose) in both([(0.3, 0.3), (0.01, 0.01), (0.2, 0.3), (0.5, 0.5)]) {
         let of =
@@ -52,7 +52,7 @@ fn a_fair_bet_wins_nothing_on_average() {
     }
 }
 
-/// An end by halving what it may be, which asks the fortune again and again.
+/// An end of the interval by bisection, which computes the fortune again and again.
 fn halved(steps: &Steps, chance: Chance, purpose: Purpose) -> f64 {
     let (mut refuted, mut open) = (steps.least, steps.figure());
     for _ in 0..40 {

@@ -18,7 +18,7 @@ fn parted(known: u64, unasked: u64, is_volatile: bool) -> Evidence {
 
 #[test]
 fn what_a_baseline_shows_of_its_own_requests_is_noise_and_the_others_are_judged_as_without_one() {
-    // Noise of the requests that both get, differences of the others, whether these look drawn → what it comes to.
+    // Noise of the requests that both get, differences of the others, whether these look drawn → decision.
     let rows = [
         (0, 0, false, Decision::Promote),
         (4_000, 0, false, Decision::Promote),
@@ -43,7 +43,7 @@ fn what_a_baseline_shows_of_its_own_requests_is_noise_and_the_others_are_judged_
     );
     let (result, why) = ruled(parted(0, 10_000, true), "mismatch_above_noise");
     assert!(result == Outcome::Hold && why.contains("drawn anew each time"), "{why}");
-    // Nothing hides in the noise of the others.
+    // A difference does not hide in the noise of the others.
     let mut worse = parted(4_000, 0, false);
     worse.differences[0].only_mirror = 5_500;
     worse.differences[0].count = 5_500;

@@ -5,7 +5,7 @@ use crate::verdict::drift::drift;
 
 const SINCE: &str = "2026-11-29T12:31:00Z";
 
-/// What was seen before a moment, and since then.
+/// Evidence with a window: figures before a moment, and since then.
 fn halves(before: Seen, after: impl Fn() -> Seen) -> Evidence {
     let seen = Seen::together([&before, &after()].into_iter());
     let window = Evidence { seen: after(), ..evidence("a", &[]) };
@@ -38,7 +38,7 @@ fn what_a_mirror_does_otherwise_since_a_moment_is_named_and_what_v1_does_too_is_
         (halves(errors(0, 2, 3_000), || errors(0, 80, 1_000)), &["errors"]),
         (halves(errors(0, 40, 3_000), || errors(0, 0, 1_000)), &[]),
         (halves(errors(0, 2, 3_000), || errors(0, 1, 1_000)), &[]),
-        // v1 fails as much more, and so does what stands behind both.
+        // v1 fails as much more, and so does a backend that both share.
         (halves(errors(2, 2, 3_000), || errors(80, 80, 1_000)), &[]),
         (halves(timed(10_000, 10_000, 9_000), || timed(10_000, 30_000, 1_000)), &["p50", "p99"]),
         (halves(timed(10_000, 10_000, 3_000), || timed(10_000, 10_000, 1_000)), &[]),

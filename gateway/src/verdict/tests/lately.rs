@@ -1,4 +1,4 @@
-//! What came lately, and how a verdict is said.
+//! Evidence of the last minutes, and the sentences of a verdict.
 
 use super::*;
 

@@ -12,7 +12,7 @@ fn copies_that_a_mirror_is_too_slow_for_speak_against_it_where_the_baseline_lost
         of.baseline = again.map(|lost| Seen { lost, ..cells(&[("200", "200", 4_000)]) });
         judge(&Policy::default(), &[of])
     };
-    // lost, of the baseline, settings → what it comes to
+    // lost, lost by the baseline, same settings → decision
     let rows = [
         (0, Some(0), true, Decision::Promote),
         (2_000, Some(0), true, Decision::Reject),
@@ -22,7 +22,7 @@ fn copies_that_a_mirror_is_too_slow_for_speak_against_it_where_the_baseline_lost
         // The gateway itself was too busy.
         (2_000, Some(2_000), true, Decision::Hold),
         (2_000, Some(1_200), true, Decision::Hold),
-        // One heap.
+        // A single burst of drops.
         (220, Some(0), true, Decision::Hold),
     ];
     for (lost, again, is_alike, expect) in rows {
@@ -52,7 +52,7 @@ fn a_mirror_whose_calls_mostly_ended_unread_is_held_by_a_sentence_that_says_what
         of
     };
     let decided = |of: Evidence| judge(&Policy::default(), &[of]).verdict;
-    // Of time that was up, unread → what it comes to: 1 % is what may be left out.
+    // Pairs whose time was up, unread pairs → decision: 1 % may be left out.
     let rows = [
         (0, 0, Decision::Promote),
         (20, 20, Decision::Promote),
@@ -82,11 +82,11 @@ fn a_mirror_whose_calls_mostly_ended_unread_is_held_by_a_sentence_that_says_what
              and raise response_bytes_max of its mirror, then gateway verdict --begin"
         ]
     );
-    // What is worse of those that were read speaks all the same.
+    // The pairs that were read reject all the same.
     let mut worse = of(0, 36_000);
     worse.seen.matrix = vec![("200".to_owned(), "500".to_owned(), 4_000)];
     assert_eq!(decided(worse), Decision::Reject);
-    // A rare route holds nobody up, one that matters does though it has no pair left.
+    // A rare route holds no mirror up; a route that matters does, though it has no pair left.
     let big = || evidence("big", &[("200", "200", 100_000)]);
     let rare = || Evidence { route: "rare".to_owned(), ..of(0, 400) };
     let mut unread = evidence("unread", &[]);

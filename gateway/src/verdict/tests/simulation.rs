@@ -19,7 +19,7 @@ const RATE: usize = 600;
 
 const ROUTES: usize = 4;
 
-/// What v2 does otherwise.
+/// The ways in which v2 is worse.
 #[derive(Debug, Clone, Copy, Default)]
 struct Fault {
     errors: f64,
@@ -31,7 +31,7 @@ struct Fault {
 /// Seconds from one moment that is remembered to the next.
 const MARK_EVERY: usize = 20;
 
-/// One route as it is counted, from the start on.
+/// The counts of one route, from the start on.
 #[derive(Default)]
 struct Route {
     cells: [u64; 4],
@@ -44,7 +44,7 @@ struct Route {
     /// The same two.
     tails: [Tails; 2],
     stalled: [usize; 3],
-    /// What had been counted at each moment that is remembered.
+    /// The counts at each remembered moment.
     marks: Vec<[Seen; 2]>,
     field: u64,
     field_only: [u64; 2],
@@ -186,7 +186,7 @@ fn tails(of: &Tails) -> TailCounts {
     both.map(|(mirror, primary)| (Counter::get(mirror), Counter::get(primary))).collect()
 }
 
-/// What came since then.
+/// The counts since then.
 fn since(now: &Seen, then: &Seen) -> Seen {
     let cells = now.matrix.iter().zip(&then.matrix);
     let cell = |(now, then): (&(String, String, u64), &(String, String, u64))| {
@@ -286,7 +286,7 @@ fn what_is_worse_is_rejected_within_seconds() {
     }
 }
 
-/// Runs of one kind, on every core: what each came to, by the stretch.
+/// Runs of one kind, on every core: for each run the stretch in which each decision fell.
 fn many(
     runs: usize,
     seed: u64,
@@ -330,8 +330,8 @@ fn at_least(n: u64, p: f64, k: u64) -> f64 {
     sum
 }
 
-/// The samples of which a test that is made once, with this chance to err, finds with this chance that `plus - minus` of the steps is
-/// more than `most`: what looks at any time are set beside. Exact where nothing speaks for the other side, else by a normal
+/// The samples that a test which is made once needs, with this chance to err, to find with this chance that `plus - minus` of
+/// the steps is more than `most`: the yardstick for tests at any look. Exact where no step is negative, else by a normal
 /// distribution.
 fn once(plus: f64, minus: f64, most: f64, alpha: f64, finds: f64) -> f64 {
     let apart = plus - minus - most;
@@ -355,9 +355,9 @@ fn once(plus: f64, minus: f64, most: f64, alpha: f64, finds: f64) -> f64 {
     (1..20_000).find(|n| does(n)).map_or(f64::INFINITY, |n| n as f64)
 }
 
-/// In how many seconds others, who look at thresholds, would have known: an analysis that asks once a minute whether v2 succeeds in
-/// 99 % (Argo Rollouts), and a comparison that calls a field different where it is so in 0.03 % and a fifth more often than its
-/// noise (Diffy). `None`: never in the time.
+/// In how many seconds analyses by thresholds would have known: one that asks once a minute whether v2 succeeds in 99 % (Argo
+/// Rollouts), and one that calls a field different where it is so in 0.03 % and a fifth more often than its noise (Diffy).
+/// `None`: never in the time.
 fn by_thresholds(rng: &mut fastrand::Rng, fault: Fault, seconds: usize) -> [Option<usize>; 2] {
     let mut routes: Vec<Route> = (0..ROUTES).map(|_| Route::default()).collect();
     let (mut found, mut before) = ([None, None], (0, 0));
@@ -400,7 +400,7 @@ fn the_figures_of_many_runs() {
     let promoted = all.iter().filter(|[_, promote]| promote.is_some()).count();
     println!("equal, 60 s, looked at every second: rejected at any look {rejected}, promoted {promoted}");
     assert!(rejected * 20 <= runs && promoted * 100 >= 99 * runs);
-    // What each rule may err of 5 %, as `mod` and `rules` share it.
+    // The part of 5 % that each rule may err, as `mod` and `rules` share it.
     let everywhere = 0.05 * EVERYWHERE_PART;
     let (errors, median, tail) = (everywhere * 0.5, everywhere * 0.25, everywhere * 0.125);
     let field = 0.05 * (1.0 - EVERYWHERE_PART) / ROUTES as f64 * (1.0 - WINDOWS_PART) * 0.25 / 9.0;

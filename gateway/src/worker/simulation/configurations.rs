@@ -1,9 +1,10 @@
-//! What plays are configured by.
+//! The configurations of plays.
 
-/// What plays begin by, and change to in the middle. Small bounds and short times, so that a play reaches them.
+/// Configurations that plays begin with, and change to in the middle. Small bounds and short times, so that a play reaches
+/// them.
 pub(super) const CONFIGURATIONS: [&str; 6] = [PLAIN, MOVED, COVERED, SHARED, CHOSEN, POLICIES];
 
-/// Of `[limits]`: what a request may take.
+/// Bounds of a request, of `[limits]`.
 macro_rules! heads {
     () => {
         r#"
@@ -170,7 +171,7 @@ const SHARED: &str = concat!(
     mirror!()
 );
 
-/// Over TLS, where each connection chooses what it speaks.
+/// Over TLS, where each connection negotiates its protocol.
 const CHOSEN: &str = concat!(
     r#"
     [limits]
@@ -268,5 +269,5 @@ pub(super) const POLICIES: &str = r#"
     compare = {}
 "#;
 
-/// What a mirror that redacts must never see.
+/// A secret that a mirror with redaction must never see.
 pub(super) const SECRET: &str = "hidden-from-v2";

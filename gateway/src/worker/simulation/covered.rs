@@ -1,5 +1,5 @@
-//! TLS of a simulated world: one certificate for all its origins, and how they are called. What goes over a wire has the same
-//! length in every play of a seed.
+//! TLS of a simulated world: one certificate for all its origins, and the settings to connect to them. Records on a wire have
+//! the same length in every play of a seed.
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,7 +14,7 @@ use crate::tls::session::Session;
 
 struct Pair {
     server: Arc<ServerConfig>,
-    /// It speaks HTTP/2 too.
+    /// Offers HTTP/2 too.
     both: Arc<ServerConfig>,
     roots: Arc<RootCertStore>,
 }
@@ -47,7 +47,7 @@ pub(super) fn session(speaks_http2: bool) -> Session {
     Session::server(server, false).expect("a session")
 }
 
-/// How the upstreams of `config` are called: by what one of them says, as all do.
+/// The TLS settings of the upstreams of `config`: those of one upstream, as all have the same.
 pub(super) fn callings(config: &Config) -> Arc<[Option<Arc<Calling>>]> {
     static CALLING: OnceLock<Arc<Calling>> = OnceLock::new();
     let calling = |tls: &UpstreamTls| {

@@ -1,4 +1,4 @@
-//! A client that speaks HTTP/2, with a framer written stupidly: no state but what is needed to say whether an answer is its own.
+//! A client that speaks HTTP/2, with a simple-minded framer: its only state tells whether an answer is its own.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -48,7 +48,7 @@ pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     block
 }
 
-/// What was heard on one stream.
+/// The answer on one stream.
 #[derive(Debug, Default)]
 struct Heard {
     fields: Vec<(String, String)>,
@@ -57,16 +57,16 @@ struct Heard {
     is_reset: bool,
 }
 
-/// One client.
+/// A client's connection.
 struct Client {
     world: Rc<World>,
     end: End,
-    /// What the reader has to say.
+    /// Frames that the reader has to send.
     answers: RefCell<VecDeque<Vec<u8>>>,
     heard: RefCell<BTreeMap<u32, Heard>>,
     is_over: Cell<bool>,
     has_said_all: Cell<bool>,
-    /// It gives windows back.
+    /// The client gives windows back.
     is_kind: bool,
 }
 
@@ -250,7 +250,7 @@ impl Client {
                 world.sleep_us(world.below(700_000) as u64).await;
             }
             if !self.say(&bytes).await {
-                // A line that is full of what is not read: who stops reading is given up.
+                // The line is full of unread frames: the gateway gives a client up that stops reading.
                 return self.end.shut_both();
             }
         }

@@ -1,6 +1,6 @@
 //! Labels of counters that plays come to for certain, seldom or never.
 
-/// What no play can come to, and why.
+/// Labels that no play can reach, and why.
 pub(super) const NEVER_REACHED: [(&str, &str); 8] = [
     ("completed 1xx", "a mirror's answer is complete with its final head, and 101 is a failure"),
     (
@@ -15,7 +15,7 @@ pub(super) const NEVER_REACHED: [(&str, &str); 8] = [
     ("skipped upgrade", "the same"),
 ];
 
-/// What only one play in tens of thousands comes to, so that a run of a minute may miss it.
+/// Labels that only one play in tens of thousands reaches, so that a run of a minute may miss them.
 pub(super) const SELDOM_REACHED: [&str; 2] = [
     // A copy that is to be sent once more while its lane closes.
     "failed drain",
@@ -26,7 +26,7 @@ pub(super) const SELDOM_REACHED: [&str; 2] = [
 /// Plays of a run that is long enough for everything that can happen.
 pub(super) const ALL_IN_PLAYS: usize = 10_000;
 
-/// What a run of a few seconds comes to for certain.
+/// Labels that a run of a few seconds reaches for certain.
 pub(super) const ALWAYS_REACHED: [&str; 44] = [
     "client aborted",
     "shed all",

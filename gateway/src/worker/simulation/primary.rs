@@ -1,5 +1,5 @@
-//! A primary or a mirror that speaks HTTP/2, by the stupid framer of the clients. Whatever reaches it must be in order, in its bounds and
-//! within the windows that it gave; what it answers is often neither.
+//! A primary or a mirror that speaks HTTP/2, with the clients' simple-minded framer. Frames that reach it must be in order, in
+//! its bounds and within the windows that it gave; its own answers often are not.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -9,13 +9,13 @@ use super::http2::{DATA, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, W
 use super::wire::Wire;
 use crate::io::simulated::World;
 
-/// What primaries did in many plays.
+/// Deeds of primaries in many plays.
 pub(super) type Did = Rc<RefCell<BTreeSet<String>>>;
 
 const MAX_CONCURRENT_STREAMS: u16 = 3;
 const INITIAL_WINDOW_SIZE: u16 = 4;
 
-/// One piece of an answer.
+/// A piece of an answer.
 #[derive(Clone)]
 enum Step {
     Frame(Vec<u8>),
@@ -24,17 +24,17 @@ enum Step {
     Wait(u64),
 }
 
-/// What is known of one stream.
+/// The state of one stream.
 struct Asked {
     fields: Vec<(String, String)>,
     received: usize,
     has_ended: bool,
     is_reset: bool,
-    /// It has nothing more to hear of us.
+    /// The answer is complete, or the stream was reset by this side.
     is_answered: bool,
-    /// What comes on it is read, and given back.
+    /// Content on it is read, and its window given back.
     is_read: bool,
-    /// What may come, and what may go.
+    /// The receive window and the send window.
     room: i64,
     send: i64,
 }
@@ -49,7 +49,7 @@ impl Asked {
     }
 }
 
-/// One connection.
+/// The state of one connection.
 struct Server<'w> {
     world: &'w World,
     did: Did,
@@ -61,14 +61,14 @@ struct Server<'w> {
     last: u32,
     room: i64,
     send: i64,
-    /// Of streams to come: what may go, and what may come as far as the peer has said that it knows.
+    /// Initial windows of streams to come: to send, and to receive as far as the peer has acknowledged it.
     send_at_first: i64,
     room_at_first: i64,
     streams_max: usize,
     /// SETTINGS that the peer has not acknowledged.
     said: VecDeque<(u16, u32)>,
     has_settings: bool,
-    /// It gives windows back.
+    /// The primary gives windows back.
     is_kind: bool,
     refuses: bool,
     /// The last stream that its GOAWAY lets in.
@@ -77,7 +77,7 @@ struct Server<'w> {
     left: usize,
 }
 
-/// Serves whoever has begun with the preface.
+/// Serves a connection that has begun with the preface.
 pub(super) async fn serve(world: &World, wire: Wire, did: Did) {
     let mut server = Server {
         world,
@@ -105,7 +105,7 @@ pub(super) async fn serve(world: &World, wire: Wire, did: Did) {
     }
     server.wire.inbox.drain(..PREFACE.len());
     if world.below(20) == 0 {
-        // It keeps its peer waiting for its introduction.
+        // The primary keeps its peer waiting for its SETTINGS.
         world.sleep_us(world.below(900_000) as u64).await;
     }
     let window = [None, None, Some(0), Some(1), Some(1_000), Some(1 << 20)][world.below(6)];
@@ -140,7 +140,7 @@ impl Server<'_> {
         self.urgent.push_back(frame(SETTINGS, 0, 0, &payload));
     }
 
-    /// Hears what there is, and says one thing or waits; whether it goes on.
+    /// Reads all that has come, then sends one frame or waits; whether the connection goes on.
     async fn turn(&mut self) -> bool {
         if self.wire.hear().is_err() {
             return false;
@@ -178,7 +178,7 @@ impl Server<'_> {
         !breaks_off
     }
 
-    /// What is said next, if there is anything that may be.
+    /// The next frame to send, if one may be sent.
     async fn next(&mut self) -> Option<Vec<u8>> {
         if let Some(bytes) = self.urgent.pop_front() {
             return Some(bytes);
@@ -233,7 +233,7 @@ impl Server<'_> {
         }
     }
 
-    /// What nobody asked for.
+    /// A frame that the peer did not ask for.
     fn oddity(&mut self) -> Option<Vec<u8>> {
         let world = self.world;
         match world.below(10) {
@@ -299,7 +299,7 @@ impl Server<'_> {
                 if let Some(asked) = self.asked.get_mut(&stream) {
                     asked.is_reset = true;
                 }
-                // What goes on was on its way.
+                // Frames may still follow: they were on their way.
                 if self.world.below(2) == 0 {
                     self.steps.remove(&stream);
                 }
@@ -440,7 +440,7 @@ impl Server<'_> {
         }
     }
 
-    /// What is to be said on a stream.
+    /// Prepares the answer on a stream.
     fn answer(&mut self, stream: u32) {
         let world = self.world;
         let asked = &self.asked[&stream];

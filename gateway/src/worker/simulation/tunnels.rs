@@ -1,5 +1,5 @@
-//! Tunnels in the simulated world: whatever the pieces, the waits and the ends, what comes out is what went in, and nothing is
-//! left of it.
+//! Tunnels in the simulated world: whatever the pieces, the waits and the ends, each side gets the bytes that the other sent,
+//! and no resource is left.
 
 use super::*;
 use crate::metrics::{TunnelEnd, TunnelWay};
@@ -26,14 +26,14 @@ const CONFIGURATION: &str = r#"
     mirrors = [{ upstream = "v2" }]
 "#;
 
-/// What one end of a tunnel has said, and what it has heard.
+/// The bytes that one end of a tunnel has sent, and those that it has received.
 #[derive(Default)]
 struct Side {
     said: RefCell<Vec<u8>>,
     heard: RefCell<Vec<u8>>,
-    /// It has said all, and that it has.
+    /// The side has sent all, and its FIN.
     is_finished: Cell<bool>,
-    /// It has heard that the other has.
+    /// The side has received the other's FIN.
     hears_end: Cell<bool>,
 }
 
@@ -46,7 +46,7 @@ struct Played {
 
 const TUNNELS: usize = 8;
 
-/// Says something in pieces, while it hears whatever comes, and ends this way or that.
+/// Sends something in pieces, receives meanwhile, and ends this way or that.
 async fn talk(
     world: &Rc<World>,
     end: Rc<End>,
@@ -72,7 +72,7 @@ async fn talk(
             }
             match world.below(12) {
                 0 => end.reset_on_close(),
-                // It says nothing more, and not that it does.
+                // The side falls silent without ending.
                 1 => world.sleep_us(20_000_000).await,
                 _ => {
                     side(&played).is_finished.set(true);
@@ -99,7 +99,7 @@ async fn talk(
     }
 }
 
-/// Reads a head; what came behind it stays in the buffer.
+/// Reads a head; bytes behind it stay in the buffer.
 async fn head(end: &End, buf: &mut Vec<u8>) -> Option<String> {
     loop {
         if let Some(at) = memchr::memmem::find(buf, b"\r\n\r\n") {
@@ -165,11 +165,11 @@ async fn client(world: Rc<World>, end: End, number: usize, played: Rc<Played>) {
     talk(&world, end, |played| &played.client, played).await;
 }
 
-/// What `from` has said is what `to` has heard, as far as it came.
+/// Checks that `to` has received the bytes that `from` has sent, as far as they came.
 fn agrees(from: &Side, to: &Side, is_whole: bool) {
     let (said, heard) = (from.said.borrow(), to.heard.borrow());
     assert!(said.starts_with(&heard), "{} bytes were said, {} others heard", said.len(), heard.len());
-    // An end that is heard stands behind the last byte, and only behind that of one who has said all.
+    // A FIN is received after the last byte, and only from a side that has sent all.
     if is_whole && from.is_finished.get() {
         assert_eq!((heard.len(), to.hears_end.get()), (said.len(), true));
     }

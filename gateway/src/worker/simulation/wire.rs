@@ -1,4 +1,4 @@
-//! One end of a simulated connection, read strictly; of an origin's, with TLS where the other end begins it.
+//! One end of a simulated connection, read strictly; an origin's end has TLS where the other begins it.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use super::covered;
 use crate::io::simulated::{End, World};
 use crate::tls::session::Session;
 
-/// One message as a strict reader takes it.
+/// A message as a strict reader takes it.
 #[derive(Debug, Default)]
 pub(super) struct Message {
     pub(super) start: String,
@@ -25,7 +25,7 @@ impl Message {
     }
 }
 
-/// One end of a connection and what came from it.
+/// One end of a connection, with the bytes that came from it.
 pub(super) struct Wire {
     pub(super) end: End,
     pub(super) inbox: Vec<u8>,
@@ -99,7 +99,7 @@ impl Wire {
         }
     }
 
-    /// Takes what is there, without waiting.
+    /// Takes the bytes that are there, without waiting.
     pub(super) fn hear(&mut self) -> Result<(), NoMessage> {
         let mut bytes = Vec::new();
         match self.end.read_now(&mut bytes) {
@@ -134,14 +134,14 @@ impl Wire {
         }
     }
 
-    /// What the cover has opened goes to the inbox.
+    /// Moves decrypted bytes to the inbox.
     fn take_opened(&mut self) -> Result<(), NoMessage> {
         let Some((session, _)) = &mut self.cover else { return Ok(()) };
         while session.take(&mut self.inbox, 8192).map_err(|_| NoMessage::Ended)? > 0 {}
         if session.is_ended() { Err(NoMessage::Ended) } else { Ok(()) }
     }
 
-    /// What goes out for `bytes`.
+    /// The bytes on the wire for `bytes`.
     fn sealed(&mut self, bytes: &[u8]) -> Vec<u8> {
         let Some((session, _)) = &mut self.cover else { return bytes.to_vec() };
         let mut out = Vec::new();
@@ -180,7 +180,7 @@ impl Wire {
         Ok(())
     }
 
-    /// The next message. `has_content` is false for answers that have none whatever their fields say.
+    /// Reads the next message. `has_content` is false for answers that have none whatever their fields say.
     pub(super) async fn message(
         &mut self,
         is_answer: bool,

@@ -1,4 +1,4 @@
-//! What differs between two responses to a call, row by row.
+//! Differences between two responses to a call, row by row.
 
 use std::sync::Arc;
 
