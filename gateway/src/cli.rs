@@ -163,8 +163,8 @@ enum Asked {
     Other(Verb),
 }
 
-/// Does what the arguments ask and returns the exit code: 0 done, 1 refused to start (or told twice to stop),
-/// 2 the arguments make no sense, 70 a part of the running gateway died.
+/// Runs the verb that the arguments ask for and returns the exit code: 0 done, 1 refused to start (or told twice to stop), 2 the
+/// arguments make no sense, 70 a part of the running gateway died. `verdict` returns 0 promote, 1 reject, 3 hold, 2 unknown.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
     let args: Vec<OsString> = args.into_iter().collect();
     let command = command(&args);

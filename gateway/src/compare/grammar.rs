@@ -20,9 +20,11 @@ pub(super) fn canonical(name: &str, values: &[String]) -> Option<String> {
         "allow" | "access-control-allow-methods" => Some(sorted(items(&all).map(str::to_owned))),
         // Codings are listed in the order in which they were applied (§8.4).
         "content-encoding" => Some(items(&all).map(str::to_ascii_lowercase).collect::<Vec<_>>().join(",")),
-        "last-modified" | "expires" | "retry-after" | "sunset" => date(&all),
+        "last-modified" | "retry-after" | "sunset" => date(&all),
+        // A value that is no date, `0` above all, has expired already (RFC 9111 §5.3), as whatever was to expire at the epoch.
+        "expires" => Some(date(&all).unwrap_or_else(|| "0".to_owned())),
         // To say whether two are the same without their bytes, weak ones are compared by their opaque tag (§8.8.3.2).
-        "etag" => Some(all.trim_start_matches("W/").to_owned()),
+        "etag" => Some(all.strip_prefix("W/").unwrap_or(&all).to_owned()),
         _ => None,
     }
 }
@@ -141,6 +143,8 @@ mod tests {
             ("vary", "Accept, Origin", "origin,accept"),
             ("allow", "GET, HEAD", "HEAD,GET"),
             ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT"),
+            ("expires", "0", "-1"),
+            ("expires", "0", "Thu, 01 Jan 1970 00:00:00 GMT"),
             ("etag", "W/\"a\"", "\"a\""),
         ];
         let of = |name: &str, value: &str| canonical(name, &[value.to_owned()]);
@@ -153,7 +157,10 @@ mod tests {
             ("cache-control", "max-age=60", "max-age=61"),
             ("vary", "Accept", "*"),
             ("content-encoding", "a, b", "b, a"),
+            ("expires", "0", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            ("retry-after", "120", "60"),
             ("etag", "\"a\"", "\"b\""),
+            ("etag", "W/\"a\"", "W/\"b\""),
         ];
         for (name, one, other) in others {
             assert_ne!(of(name, one), of(name, other), "{name}");
