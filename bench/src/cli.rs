@@ -88,6 +88,9 @@ pub struct IsolationArgs {
     /// Only these states of the mirror (default: all)
     #[arg(long, value_delimiter = ',')]
     pub faults: Vec<String>,
+    /// The mirror in a network namespace of its own, behind a pair of veth devices (takes root)
+    #[arg(long)]
+    pub netns: bool,
     #[command(flatten)]
     pub common: CommonArgs,
 }

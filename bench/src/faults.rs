@@ -1,12 +1,13 @@
 //! A mirror that can be broken while it is used: `loadgen serve`, and the states the isolation table has a row for.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::http;
+use crate::netns::Namespace;
 use crate::origin::served_port;
 use crate::os;
 use crate::process::Process;
@@ -55,19 +56,25 @@ pub struct Mirror {
     pub addr: SocketAddr,
     control: SocketAddr,
     _process: Process,
+    _namespace: Option<Namespace>,
 }
 
 impl Mirror {
     /// The process stands for another machine: its CPU must not be taken from the gateway under measurement, so
     /// it runs only where a core is idle.
-    pub fn start(loadgen: &Path, dir: &Path) -> Result<Self> {
-        let mut command = Command::new(loadgen);
+    pub fn start(loadgen: &Path, dir: &Path, namespace: Option<Namespace>) -> Result<Self> {
+        let mut command = match &namespace {
+            Some(namespace) => namespace.command(loadgen),
+            None => Command::new(loadgen),
+        };
+        let address = namespace.as_ref().map_or(Ipv4Addr::LOCALHOST, |namespace| namespace.address);
         os::run_when_idle(&mut command);
-        command.args(["serve", "--threads", "1", "--port", &format!("v2=0,{HEALTHY}")]);
+        command.args(["serve", "--threads", "1", "--port", &format!("v2={address}:0,{HEALTHY}")]);
+        command.args(["--control", &format!("{address}:0")]);
         let mut process = Process::start("loadgen-serve", command, dir, true)?;
         let addr = process.wait_line(|line| served_port(line, "v2"))?;
         let control = process.wait_line(|line| served_port(line, "control"))?;
-        Ok(Self { addr, control, _process: process })
+        Ok(Self { addr, control, _process: process, _namespace: namespace })
     }
 
     pub fn set(&self, state: State) -> Result<()> {

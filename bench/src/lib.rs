@@ -26,6 +26,7 @@ pub mod chart;
 pub mod machine;
 pub mod keep;
 pub mod process;
+pub mod netns;
 pub mod http;
 pub mod os;
 

@@ -15,6 +15,7 @@ use crate::faults::{self, Mirror, State};
 use crate::keep::Run;
 use crate::ledger::Ledger;
 use crate::load::{self, Request, Seen};
+use crate::netns::Namespace;
 use crate::open_loop::{self, OpenLoop};
 use crate::origin::Origin;
 use crate::peer::{Gateway, Targets};
@@ -96,6 +97,12 @@ pub(super) fn run(args: &IsolationArgs) -> Result<()> {
          kernel does for its sockets is done at nobody's priority."
             .to_string(),
     );
+    if args.netns {
+        remarks.push(
+            "The mirror has a network namespace of its own behind a pair of veth devices: frames of 1,500 bytes, as of another machine."
+                .to_string(),
+        );
+    }
     let plain = variants.iter().map(|v| v.with_mirroring_off());
     let measured: Vec<Variant> = variants.iter().copied().chain(plain).collect();
     bench.keep(
@@ -134,7 +141,8 @@ impl<'a> Place<'a> {
     fn new(bench: &'a Bench, args: &'a IsolationArgs, is_open: bool) -> Result<Self> {
         let dir = bench.dir.path();
         let primary = Origin::start(&bench.tools, "v1", RESPONSE_BYTES, args.connections, false, dir)?;
-        let mirror = Mirror::start(&bench.tools.loadgen, dir)?;
+        let namespace = args.netns.then(Namespace::new).transpose()?;
+        let mirror = Mirror::start(&bench.tools.loadgen, dir, namespace)?;
         let method = if args.request_bytes > 0 { "POST" } else { "GET" };
         let request = Request {
             method: method.to_string(),

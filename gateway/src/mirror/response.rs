@@ -218,3 +218,52 @@ impl Response {
         self.cost.spent()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::ledger::Ticket;
+    use super::*;
+    use crate::metrics::MirrorCounters;
+
+    const HEADS: HeadLimits = HeadLimits { bytes_max: 1000, fields_max: 10 };
+
+    fn copy() -> RequestCopy {
+        let mut ticket = Ticket::open(&Arc::<MirrorCounters>::default());
+        ticket.wait();
+        ticket.send(0);
+        RequestCopy {
+            head: b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+            pieces: Vec::new(),
+            to_head: false,
+            stale_ms: u64::MAX,
+            tries: 1,
+            unsearched: None,
+            ticket,
+        }
+    }
+
+    /// A response with this field of which so many bytes of content have come.
+    fn read(field: &str, bytes: usize) -> Response {
+        let mut input = format!("HTTP/1.1 200 OK\r\n{field}\r\n\r\n").into_bytes();
+        if field.contains("chunked") {
+            input.extend_from_slice(b"7fffffff\r\n");
+        }
+        input.resize(input.len() + bytes, b'x');
+        let mut response = Response::new(u64::MAX);
+        let progress = response.advance(&input, &copy(), (HEADS, &Arc::default()), false);
+        assert!(matches!(progress, Ok(Progress::More { used }) if used == input.len()));
+        response
+    }
+
+    #[test]
+    fn a_response_is_dear_where_as_much_is_to_come_as_another_connection_costs_or_has_come_without_being_declared()
+     {
+        let (long, cut) = (ANSWER_SHORT_BYTES as usize, ANSWER_CUT_BYTES as usize);
+        let rest = |declared: usize, came: usize| read(&format!("Content-Length: {declared}"), came);
+        assert!(rest(long + cut + 1, long + 1).is_dear());
+        assert!(!rest(long + cut, long + 1).is_dear(), "the rest is cheaper");
+        assert!(!rest(100 * cut, long / 2).is_dear(), "it may be short yet");
+        assert!(!read("Transfer-Encoding: chunked", cut / 2).is_dear());
+        assert!(read("Transfer-Encoding: chunked", cut).is_dear());
+    }
+}
