@@ -1,0 +1,59 @@
+//! Further members of the kinds in `kinds`, as other clients, other authors and other tools write them.
+
+use super::kinds::{gateway, http_route};
+use super::*;
+
+fn service(name: &str, ports: &str) -> String {
+    format!(
+        "{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{ports: [{ports}]}}}}\n---\n"
+    )
+}
+
+#[test]
+fn a_parent_is_meant_with_its_group_its_section_and_its_port() {
+    let endpoints = ["a-v1=127.0.0.1:1", "b-v1=127.0.0.1:2"];
+    let route = |name: &str, parent: &str| {
+        http_route(
+            name,
+            "default",
+            &format!("{{parentRefs: [{parent}], rules: [{{backendRefs: [{{name: {name}-v1, port: 80}}]}}]}}"),
+        )
+    };
+    let b = route("b", "{kind: Service, name: b}");
+    let ports = service("s", "{name: http, port: 80}, {name: admin, port: 9000}");
+    let served = |parent: &str, more: &str| {
+        let checked = accepted(&[&route("a", parent), &b, &ports, more].concat(), &endpoints);
+        let is_served = checked.config.routes.iter().any(|route| route.name.starts_with("a/"));
+        assert!(is_served != warnings(&checked).contains("HTTPRoute/a "), "{parent}: {}", warnings(&checked));
+        is_served
+    };
+    let listeners =
+        "{listeners: [{name: l, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: All}}}]}";
+    let rows = [
+        ("{kind: Service, group: example.com, name: s}", false),
+        ("{kind: Service, group: gateway.networking.k8s.io, name: s}", false),
+        ("{group: example.com, name: gw, namespace: infra}", false),
+        ("{group: example.com, kind: Gateway, name: gw, namespace: infra}", false),
+        ("{group: '', name: gw, namespace: infra}", false),
+        ("{group: gateway.networking.k8s.io, kind: Gateway, name: gw, namespace: infra}", true),
+        ("{name: gw, namespace: infra, sectionName: l, port: 80}", true),
+        ("{name: gw, namespace: infra, sectionName: other}", false),
+        ("{name: gw, namespace: infra, port: 81}", false),
+        ("{name: gw, namespace: infra, sectionName: l, port: 81}", false),
+        // Of a Service there is no port of that name, or it has another number.
+        ("{kind: Service, name: s, sectionName: metrics}", false),
+        ("{kind: Service, name: unknown, sectionName: http}", false),
+        ("{kind: Service, name: s, sectionName: admin, port: 80}", false),
+    ];
+    for (parent, is_served) in rows {
+        assert_eq!(served(parent, &gateway(listeners)), is_served, "{parent}");
+    }
+    // Two ports of one service by their names.
+    let both = [
+        route("a", "{kind: Service, name: s, sectionName: http}"),
+        route("b", "{kind: Service, name: s, sectionName: admin, port: 9000}"),
+        ports.clone(),
+    ];
+    let config = accepted(&both.concat(), &endpoints).config;
+    assert_eq!([0, 1].map(|n| config.routes[n].matches[0].port), [Some(80), Some(9000)]);
+}
