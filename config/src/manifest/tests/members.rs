@@ -1,7 +1,11 @@
 //! Further members of the kinds in `kinds`, as other clients, other authors and other tools write them.
 
-use super::kinds::{gateway, http_route};
+use super::kinds::{gateway, http_route, virtual_service};
 use super::*;
+
+fn to(host: &str) -> String {
+    virtual_service("v", &format!("{{hosts: [h], http: [{{route: [{{destination: {{host: {host}}}}}]}}]}}"))
+}
 
 fn service(name: &str, ports: &str) -> String {
     format!(
@@ -56,4 +60,36 @@ fn a_parent_is_meant_with_its_group_its_section_and_its_port() {
     ];
     let config = accepted(&both.concat(), &endpoints).config;
     assert_eq!([0, 1].map(|n| config.routes[n].matches[0].port), [Some(80), Some(9000)]);
+}
+
+#[test]
+fn a_policy_for_a_port_is_for_that_port_or_said_to_be_for_none() {
+    let route = |port: &str| {
+        virtual_service(
+            "v",
+            &format!("{{hosts: [h], http: [{{route: [{{destination: {{host: s{port}}}}}]}}]}}"),
+        )
+    };
+    let policy = |section: &str| {
+        format!(
+            "{{apiVersion: gateway.networking.k8s.io/v1, kind: BackendTLSPolicy, metadata: {{name: p}}, spec: {{targetRefs: \
+             [{{group: '', kind: Service, name: s, sectionName: {section}}}], validation: {{wellKnownCACertificates: System, hostname: a.b}}}}}}\n---\n"
+        )
+    };
+    let endpoints = ["s=127.0.0.1:1"];
+    let ports = service("s", "{name: https, port: 443}, {name: http, port: 80}");
+    for (section, port, secured) in [("https", 443, true), ("https", 80, false), ("http", 80, true)] {
+        let to = route(&format!(", port: {{number: {port}}}"));
+        let config = accepted(&[to, policy(section), ports.clone()].concat(), &endpoints).config;
+        assert_eq!(config.upstreams[0].tls.is_some(), secured, "{section} {port}");
+    }
+    for (section, ports) in [("https", ""), ("metrics", ports.as_str())] {
+        for port in ["", ", port: {number: 443}"] {
+            let said = refused(&[&route(port), &policy(section), ports].concat(), &endpoints);
+            assert!(
+                said.contains(&format!("sectionName: no port {section:?} of Service s is known")),
+                "{said}"
+            );
+        }
+    }
 }
