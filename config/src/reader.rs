@@ -40,6 +40,11 @@ impl<T> Key<T> {
         }
     }
 
+    /// Where it was written.
+    pub(crate) fn place(&self) -> Option<&Place> {
+        self.given().map(|given| &given.at)
+    }
+
     /// Nothing was said, neither well nor badly.
     pub(crate) fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)

@@ -162,6 +162,7 @@ impl Emit<'_> {
         let backends: Vec<&At<BackendRef>> = backends.iter().filter_map(Key::given).collect();
         if backends.is_empty() && self.kind == RouteKind::Grpc {
             self.report.warn(&rule.at, "has no backend: its calls are answered UNAVAILABLE");
+            self.unused(&rule.value, "the rule has no backend", false);
             made.primaries = nobody(&rule.at);
             return made;
         }
@@ -187,6 +188,7 @@ impl Emit<'_> {
         {
             if self.kind == RouteKind::Grpc {
                 self.report.warn(&rule.at, "all backends have weight 0: its calls are answered UNAVAILABLE");
+                self.unused(&rule.value, "no backend has a weight", false);
                 made.primaries = nobody(&rule.at);
                 return made;
             }
@@ -386,8 +388,9 @@ impl Emit<'_> {
             if let Some(rewrite) = filters.rewrite.given() {
                 self.report.error(&rewrite.at, "cannot stand beside a redirect: nothing is forwarded");
             }
-            for mirror in filters.mirrors.iter().filter_map(Key::given) {
-                self.report.warn(&mirror.at, "is ignored: this share is redirected");
+            let mirrors = filters.mirrors.iter().filter_map(Key::given).map(|mirror| &mirror.at);
+            for at in mirrors.chain(filters.request_headers.given().map(|edits| &edits.at)) {
+                self.report.warn(at, "is ignored: this share is redirected");
             }
             None
         };

@@ -93,3 +93,34 @@ fn a_policy_for_a_port_is_for_that_port_or_said_to_be_for_none() {
         }
     }
 }
+
+#[test]
+fn what_vanishes_where_nothing_is_forwarded_is_said_of_calls_and_of_shares_too() {
+    let endpoints = ["s=127.0.0.1:1"];
+    let mirror = "{type: RequestMirror, requestMirror: {backendRef: {name: s, port: 80}}}";
+    let edit = "{type: RequestHeaderModifier, requestHeaderModifier: {remove: [a]}}";
+    for backends in ["", ", backendRefs: [{name: s, port: 80, weight: 0}]"] {
+        let text =
+            http_route("r", "default", &format!("{{rules: [{{filters: [{mirror}, {edit}]{backends}}}]}}"))
+                .replace("kind: HTTPRoute", "kind: GRPCRoute");
+        let said = warnings(&accepted(&text, &endpoints));
+        for told in ["requestMirror: is ignored", "requestHeaderModifier: is ignored"] {
+            assert!(said.contains(told), "{backends}: {said}");
+        }
+    }
+    let text = http_route(
+        "r",
+        "default",
+        &format!(
+            "{{rules: [{{backendRefs: [{{name: s, port: 80}}, {{name: s, port: 80, filters: [{{type: RequestRedirect, requestRedirect: {{hostname: x}}}}, {mirror}, {edit}]}}]}}]}}"
+        ),
+    );
+    let said = warnings(&accepted(&text, &endpoints));
+    assert_eq!(said.matches("is ignored: this share is redirected").count(), 2, "{said}");
+    // Retries that are switched off are told what they leave out.
+    let off = "{hosts: [h], http: [{route: [{destination: {host: s}}], retries: {attempts: 0, perTryTimeout: 2s, retryOn: 5xx}}]}";
+    let said = warnings(&accepted(&virtual_service("v", off), &endpoints));
+    for told in ["retries.perTryTimeout: is ignored", "retries.retryOn: is ignored"] {
+        assert!(said.contains(told), "{said}");
+    }
+}
