@@ -3,6 +3,8 @@
 use super::kinds::{gateway, http_route, virtual_service};
 use super::*;
 
+const REPLY: &str = "http: [{directResponse: {status: 200}}]";
+
 fn to(host: &str) -> String {
     virtual_service("v", &format!("{{hosts: [h], http: [{{route: [{{destination: {{host: {host}}}}}]}}]}}"))
 }
@@ -11,6 +13,17 @@ fn service(name: &str, ports: &str) -> String {
     format!(
         "{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{ports: [{ports}]}}}}\n---\n"
     )
+}
+
+/// A directory with these files and a sound VirtualService.
+fn beside(files: &[(&str, &str)]) -> Result<Checked, Vec<Problem>> {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(directory.path().join(name), text).unwrap();
+    }
+    let good = virtual_service("v", &format!("{{hosts: [h], {REPLY}}}"));
+    std::fs::write(directory.path().join("v.yaml"), good).unwrap();
+    load(&Manifests { paths: vec![directory.path().to_owned()], ..Manifests::default() })
 }
 
 #[test]
@@ -92,6 +105,53 @@ fn a_policy_for_a_port_is_for_that_port_or_said_to_be_for_none() {
             );
         }
     }
+}
+
+#[test]
+fn what_nobody_refers_to_or_reads_stops_no_directory() {
+    let crd = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: virtualservices.networking.istio.io}\n\
+               spec: {group: networking.istio.io, names: {kind: VirtualService}, versions: [{schema: &s {x: *s}}]}\n";
+    let list = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: batch/v1\n  kind: CronJob\n  metadata: {generateName: c-}\n- {a: b}\n";
+    let files = [
+        ("crd.yaml", crd),
+        ("list.yaml", list),
+        ("comments.yaml", "# nothing\n---\n# but words\n"),
+        ("empty.yaml", ""),
+        ("helm.yaml", "{{- if .Values.on }}\nkind: {{ .Values.kind }}\n{{- end }}\n"),
+        (
+            "argo.yaml",
+            "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: a}\nspec: {source: !x {}}\n",
+        ),
+        // Encrypted where it lies, and referred to by nobody.
+        (
+            "sops.yaml",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {tls.key: 'ENC[AES256_GCM,data:x]'}\nsops: {version: 3}\n",
+        ),
+        (
+            "generated.yaml",
+            "apiVersion: v1\nkind: Secret\nmetadata: {generateName: s-}\nstringData: {a: b}\n",
+        ),
+        ("map.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {generateName: m-}\ndata: {a: b}\n"),
+        // Its labels are written once, and its ports are all that is read of it.
+        (
+            "service.yaml",
+            "apiVersion: v1\nkind: Service\nmetadata: {name: s, labels: &l {app: s}}\nspec: {selector: *l, ports: [{port: 80}]}\n",
+        ),
+    ];
+    for (name, text) in files {
+        let checked = beside(&[(name, text)]).unwrap_or_else(|problems| panic!("{name}: {problems:#?}"));
+        assert_eq!(checked.config.routes.len(), 1, "{name}");
+    }
+    let all = beside(&files).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let said = warnings(&all);
+    for name in ["crd.yaml", "list.yaml", "helm.yaml", "argo.yaml", "sops.yaml", "generated.yaml", "map.yaml"]
+    {
+        assert!(said.lines().any(|line| line.contains(name)), "{name}\n{said}");
+    }
+    // What is read of them must be sound.
+    let used = "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {x: &p [{port: 80}], ports: *p}\n";
+    let problems = beside(&[("service.yaml", used)]).unwrap_err();
+    assert!(problems[0].to_string().contains("Service/s spec.ports: is an alias"), "{problems:?}");
 }
 
 #[test]
