@@ -1,7 +1,8 @@
 //! Further members of the kinds in `kinds`, as other clients, other authors and other tools write them.
 
-use super::kinds::{gateway, http_route, virtual_service};
+use super::kinds::{gateway, hosts, http_route, virtual_service};
 use super::*;
+use crate::ServedName;
 
 const REPLY: &str = "http: [{directResponse: {status: 200}}]";
 
@@ -24,6 +25,39 @@ fn beside(files: &[(&str, &str)]) -> Result<Checked, Vec<Problem>> {
     let good = virtual_service("v", &format!("{{hosts: [h], {REPLY}}}"));
     std::fs::write(directory.path().join("v.yaml"), good).unwrap();
     load(&Manifests { paths: vec![directory.path().to_owned()], ..Manifests::default() })
+}
+
+#[test]
+fn a_part_of_a_label_may_be_wild_wherever_istio_has_hosts() {
+    // Of a rule.
+    let rule = "{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: d}, spec: {host: '*-v2.example.com', \
+                trafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}}}";
+    let config =
+        accepted(&[&to("a-v2.example.com"), rule].concat(), &["a-v2.example.com=127.0.0.1:1"]).config;
+    assert_eq!(config.upstreams[0].connections_max, 7);
+    // Of a server: whom its certificate is for, and whose requests go to HTTPS.
+    let server = |rest: &str| {
+        format!(
+            "{{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {{name: g}}, spec: {{servers: [{{{rest}, hosts: ['*-v2.Example.com', a.example.]}}]}}}}\n---\n{}",
+            virtual_service("v", &format!("{{hosts: ['*'], gateways: [g], {REPLY}}}"))
+        )
+    };
+    let tls = "port: {number: 443, name: https, protocol: HTTPS}, tls: {mode: SIMPLE, serverCertificate: /c, privateKey: /k}";
+    let config = accepted(&server(tls), &[]).config;
+    let names = &config.listeners[0].tls.as_ref().unwrap().certificates[0].names;
+    assert_eq!(
+        names.as_slice(),
+        [ServedName::Suffix("-v2.example.com".into()), ServedName::Exact("a.example".into())]
+    );
+    let redirect = "port: {number: 80, name: http, protocol: HTTP}, tls: {httpsRedirect: true}";
+    let config = accepted(&server(redirect), &[]).config;
+    assert_eq!(hosts(&config, 0), ["*-v2.example.com", "a.example"]);
+    for bad in
+        ["'a*-v2.example.com'", "'*-*.example.com'", "'*-v2.*'", "'**-v2.example.com'", "'*_v2.example.com'"]
+    {
+        let said = refused(&virtual_service("v", &format!("{{hosts: [{bad}], {REPLY}}}")), &[]);
+        assert!(said.contains("spec.hosts[0]"), "{bad}: {said}");
+    }
 }
 
 #[test]
