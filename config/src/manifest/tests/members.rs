@@ -2,7 +2,7 @@
 
 use super::kinds::{gateway, hosts, http_route, virtual_service};
 use super::*;
-use crate::ServedName;
+use crate::{ServedName, UpstreamProtocol};
 
 const REPLY: &str = "http: [{directResponse: {status: 200}}]";
 
@@ -138,6 +138,49 @@ fn a_policy_for_a_port_is_for_that_port_or_said_to_be_for_none() {
                 "{said}"
             );
         }
+    }
+}
+
+#[test]
+fn a_port_that_carries_no_tcp_is_no_port_to_ask_and_hides_none_that_is() {
+    let endpoints = ["s=127.0.0.1:1"];
+    for transport in ["UDP", "SCTP", "udp"] {
+        for more in ["", ", appProtocol: http", ", name: http-x"] {
+            let one = service("s", &format!("{{port: 80, protocol: {transport}{more}}}"));
+            let said = refused(&[to("s"), one].concat(), &endpoints);
+            assert!(said.contains("Service/s spec.ports[0].protocol: "), "{transport}{more}: {said}");
+        }
+    }
+    // HTTP/3 beside the port of the same number that speaks TCP.
+    let protocol = |ports: &str| {
+        let route = virtual_service(
+            "v",
+            "{hosts: [h], http: [{route: [{destination: {host: s, port: {number: 443}}}]}]}",
+        );
+        let config = accepted(&[route, service("s", ports)].concat(), &endpoints).config;
+        (config.upstreams[0].protocol, config.upstreams[0].tls.is_some())
+    };
+    let udp = "{port: 443, protocol: UDP, name: http3}";
+    for (tcp, spoken, secured) in [
+        ("{port: 443, protocol: TCP, name: https}", UpstreamProtocol::Http1, true),
+        ("{port: 443, name: x, appProtocol: kubernetes.io/h2c}", UpstreamProtocol::Http2, false),
+        ("{port: 443, name: GRPC-x}", UpstreamProtocol::Http2, false),
+    ] {
+        for ports in [format!("{tcp}, {udp}"), format!("{udp}, {tcp}")] {
+            assert_eq!(protocol(&ports), (spoken, secured), "{ports}");
+        }
+    }
+    // Nor does a port of another number, where none is named.
+    let two =
+        service("s", "{port: 80, appProtocol: kubernetes.io/h2c}, {port: 53, protocol: UDP, name: dns}");
+    let config = accepted(&[to("s"), two].concat(), &endpoints).config;
+    assert_eq!(config.upstreams[0].protocol, UpstreamProtocol::Http2);
+    // A word is the same in any case, and one of somebody else's is none.
+    for (word, spoken) in
+        [("HTTP", true), ("Kubernetes.io/H2C", true), ("kubernetes.io/h3", false), ("", false)]
+    {
+        let text = [to("s"), service("s", &format!("{{port: 80, appProtocol: '{word}'}}"))].concat();
+        assert_eq!(load_text(&text, &endpoints).is_ok(), spoken, "{word}");
     }
 }
 
