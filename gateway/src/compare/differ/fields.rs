@@ -15,11 +15,21 @@ pub(super) fn fields(of: &[u8]) -> Fields {
     for line in lines(of) {
         let name = field_name(line);
         let value = line.get(name.len() + 1..).unwrap_or_default().trim_ascii();
-        let value = String::from_utf8_lossy(value).into_owned();
+        let value = text(value);
         let name = String::from_utf8_lossy(name).to_ascii_lowercase();
         all.entry(name).or_default().push(value);
     }
     all
+}
+
+/// A value as text: bytes that are none stay told apart (obs-text, RFC 9110 §5.5).
+fn text(value: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in value.utf8_chunks() {
+        text.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+    }
+    text
 }
 
 /// In lower case, without parameters; empty where the answer does not say.
