@@ -113,9 +113,7 @@ impl Found<'_> {
         let attributes: BTreeSet<&String> = a.attributes.keys().chain(b.attributes.keys()).collect();
         for attribute in attributes {
             let (a, b) = (a.attributes.get(attribute).copied(), b.attributes.get(attribute).copied());
-            let said = |of: Option<&str>| {
-                of.map(|of| grammar::canonical(attribute, &[of.to_owned()]).unwrap_or_else(|| of.to_owned()))
-            };
+            let said = |of: Option<&str>| of.map(|of| grammar::attribute(attribute, of));
             let place = format!("{place}.{attribute}");
             if said(a) == said(b) || !self.rules.compares_field(&place.to_ascii_lowercase()) {
                 continue;

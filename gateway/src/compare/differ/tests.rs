@@ -184,6 +184,18 @@ fn each_cookie_that_a_client_keeps_apart_is_compared_by_itself() {
         ),
         ("Set-Cookie: =1\nSet-Cookie: b=1\n", "Set-Cookie: b=1\n", &["header set-cookie 1 → nothing"]),
         ("Set-Cookie: JSESSIONID=1; Secure\n", "Set-Cookie: JSESSIONID=2\n", &[]),
+        // Attributes in any order and in each way of writing them.
+        (
+            "Set-Cookie: a=1; Path=/; Domain=.Shop.Example; SameSite=Lax; Expires=Thu, 01-Jan-1970 00:00:00 GMT\n",
+            "Set-Cookie: a=1;expires=Thu, 01 Jan 1970 00:00:00 GMT;samesite=lax;domain=shop.example;path=/\n",
+            &[],
+        ),
+        // Cookies of other names in any order, one of which is another.
+        (
+            "Set-Cookie: a=1\nSet-Cookie: b=1\nSet-Cookie: c=1\n",
+            "Set-Cookie: c=1\nSet-Cookie: a=1\nSet-Cookie: b=2\n",
+            &["header set-cookie.b 1 → 2"],
+        ),
     ];
     let rules = Compare { ignore_headers: vec!["set-cookie.jsessionid*".into()], ..plain() };
     for (a, b, expect) in rows {
