@@ -16,6 +16,20 @@ fn service(name: &str, ports: &str) -> String {
     )
 }
 
+fn entry(host: &str, rest: &str) -> String {
+    format!(
+        "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: e}}, spec: {{hosts: [{host}], resolution: STATIC, \
+         endpoints: [{{address: 127.0.0.1}}], ports: [{{number: 80, name: p{rest}}}]}}}}\n---\n"
+    )
+}
+
+fn grant(from: &str, to: &str) -> String {
+    format!(
+        "{{apiVersion: gateway.networking.k8s.io/v1beta1, kind: ReferenceGrant, metadata: {{name: g, namespace: other}}, spec: {{\
+         from: [{{group: gateway.networking.k8s.io, kind: {from}, namespace: default}}], to: [{{group: '', kind: {to}}}]}}}}\n---\n"
+    )
+}
+
 /// A directory with these files and a sound VirtualService.
 fn beside(files: &[(&str, &str)]) -> Result<Checked, Vec<Problem>> {
     let directory = tempfile::tempdir().unwrap();
@@ -25,6 +39,34 @@ fn beside(files: &[(&str, &str)]) -> Result<Checked, Vec<Problem>> {
     let good = virtual_service("v", &format!("{{hosts: [h], {REPLY}}}"));
     std::fs::write(directory.path().join("v.yaml"), good).unwrap();
     load(&Manifests { paths: vec![directory.path().to_owned()], ..Manifests::default() })
+}
+
+#[test]
+fn a_host_is_the_same_in_whatever_place_it_stands_with_its_dot_and_its_capitals() {
+    // A destination, and whom an entry and a rule are for.
+    for written in ["api.example.com", "API.Example.Com", "api.example.com."] {
+        let rule = format!(
+            "{{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {{name: d}}, spec: {{host: {written}, \
+             trafficPolicy: {{connectionPool: {{tcp: {{maxConnections: 7}}}}}}}}}}\n---\n"
+        );
+        let config = accepted(&[to("API.example.com."), entry(written, ""), rule].concat(), &[]).config;
+        assert_eq!(config.upstreams[0].endpoints[0].to_string(), "127.0.0.1:80", "{written}");
+        assert_eq!(config.upstreams[0].connections_max, 7, "{written}");
+    }
+    // A listener's hostname, and that of a route.
+    let listener = "{name: l, port: 80, protocol: HTTP, hostname: Shop.Example., allowedRoutes: {namespaces: {from: All}}}";
+    for written in ["shop.example", "SHOP.example.", "'*.example.'"] {
+        let route = http_route(
+            "r",
+            "default",
+            &format!(
+                "{{hostnames: [{written}], parentRefs: [{{name: gw, namespace: infra}}], rules: [{{}}]}}"
+            ),
+        );
+        let config =
+            accepted(&[gateway(&format!("{{listeners: [{listener}]}}")), route].concat(), &[]).config;
+        assert_eq!(hosts(&config, 0), ["shop.example"], "{written}");
+    }
 }
 
 #[test]
@@ -139,6 +181,80 @@ fn a_policy_for_a_port_is_for_that_port_or_said_to_be_for_none() {
             );
         }
     }
+}
+
+#[test]
+fn every_reference_into_another_namespace_needs_its_own_grant() {
+    let endpoints = ["s.other=127.0.0.1:1", "own=127.0.0.1:2"];
+    // A GRPCRoute's backend, and a mirror of one backend.
+    let calls =
+        http_route("r", "default", "{rules: [{backendRefs: [{name: s, namespace: other, port: 80}]}]}")
+            .replace("kind: HTTPRoute", "kind: GRPCRoute");
+    for (from, permitted) in [("GRPCRoute", true), ("HTTPRoute", false)] {
+        let config = accepted(&[calls.clone(), grant(from, "Service")].concat(), &endpoints).config;
+        assert_eq!(config.routes[0].primaries()[0].upstream.is_some(), permitted, "{from}");
+    }
+    let mirrored = http_route(
+        "r",
+        "default",
+        "{rules: [{backendRefs: [{name: own, port: 80, filters: [{type: RequestMirror, requestMirror: {backendRef: {name: s, namespace: other, port: 80}}}]}]}]}",
+    );
+    for (grant, mirrors) in [(String::new(), 0), (grant("HTTPRoute", "Service"), 1)] {
+        let config = accepted(&[mirrored.clone(), grant].concat(), &endpoints).config;
+        assert_eq!((config.routes[0].mirrors.len(), config.routes[0].primaries().len()), (mirrors, 1));
+    }
+    // No grant makes a Service of what is none.
+    let strange = http_route(
+        "r",
+        "default",
+        "{rules: [{backendRefs: [{group: example.com, kind: Bucket, name: s, namespace: other, port: 80}, {name: own, port: 80}]}]}",
+    );
+    let checked = accepted(&[strange, grant("HTTPRoute", "Bucket")].concat(), &endpoints);
+    assert_eq!(checked.config.routes[0].primaries()[0].upstream, None);
+    assert!(warnings(&checked).contains("is no Service"), "{}", warnings(&checked));
+}
+
+#[test]
+fn operators_are_read_wherever_istio_has_values_of_fields() {
+    let endpoints = ["s=127.0.0.1:1", "m=127.0.0.1:2"];
+    let text = |inner: &str| virtual_service("v", &format!("{{hosts: [h], http: [{{{inner}}}]}}"));
+    // Of one destination, and added beside what is there.
+    let config = accepted(
+        &text("route: [{destination: {host: s}, headers: {request: {add: {x-p: '%PROTOCOL%'}}, response: {set: {x-q: '5%%'}}}}]"),
+        &endpoints,
+    )
+    .config;
+    let primary = &config.routes[0].primaries()[0];
+    assert_eq!(primary.request_headers.add_format.len(), 1);
+    assert_eq!(primary.response_headers.set, [("x-q".to_owned(), "5%".to_owned())]);
+    for (inner, told) in [
+        (
+            "route: [{destination: {host: s}}], mirrors: [{destination: {host: m}, headers: {request: {set: {x: '%PROTOCOL%'}}}}]",
+            "offered for requests to a primary only",
+        ),
+        (
+            "route: [{destination: {host: s}}], headers: {response: {add: {x: '%REQ(x)%'}}}",
+            "offered for requests to a primary only",
+        ),
+        (
+            "route: [{destination: {host: s}}], headers: {request: {set: {Host: '%REQ(x)%'}}}",
+            "without operators",
+        ),
+        (
+            "route: [{destination: {host: s}}], headers: {request: {set: {x: '%START_TIME(%s)%'}}}",
+            "not offered",
+        ),
+        ("route: [{destination: {host: s}, headers: {request: {set: {x: '%REQ(x)%%'}}}}]", "without its end"),
+        ("redirect: {uri: /x}, headers: {response: {set: {x: '%'}}}", "without its end"),
+        ("route: [{destination: {host: s}}], headers: {request: {set: {x: '%protocol%'}}}", "not offered"),
+    ] {
+        let said = refused(&text(inner), &endpoints);
+        assert!(said.contains(told), "{inner}\n{said}");
+    }
+    // A redirect's and a direct answer's texts are no such language.
+    let config =
+        accepted(&text("directResponse: {status: 200, body: {string: '100% %PROTOCOL%'}}"), &[]).config;
+    assert!(matches!(&config.routes[0].action, Action::Reply(reply) if reply.body == "100% %PROTOCOL%"));
 }
 
 #[test]
@@ -260,4 +376,53 @@ fn what_vanishes_where_nothing_is_forwarded_is_said_of_calls_and_of_shares_too()
     for told in ["retries.perTryTimeout: is ignored", "retries.retryOn: is ignored"] {
         assert!(said.contains(told), "{said}");
     }
+}
+
+#[test]
+fn a_text_that_is_broken_is_told_with_what_follows_from_it() {
+    for broken in ["a: [\n", "- a\nb: c\n", "a: b: c\n", "\"a\n"] {
+        let said = refused(broken, &[]);
+        assert!(said.contains("not YAML"), "{broken}: {said}");
+        assert!(said.contains("the manifests have no route"), "{broken}: {said}");
+    }
+    // Another text beside it has one.
+    let said = refused(&[&virtual_service("v", &format!("{{hosts: [h], {REPLY}}}")), "a: [\n"].concat(), &[]);
+    assert!(said.contains("not YAML"), "{said}");
+}
+
+#[test]
+fn versions_that_no_api_has_are_refused_of_every_kind() {
+    let rows = [
+        ("networking.istio.io", "v2", "DestinationRule"),
+        ("networking.istio.io", "v1beta2", "ServiceEntry"),
+        ("gateway.networking.k8s.io", "v9", "Gateway"),
+        ("gateway.networking.k8s.io", "v1alpha9", "ReferenceGrant"),
+        ("gateway.networking.k8s.io", "v1beta1", "BackendTLSPolicy"),
+        ("gateway.networking.k8s.io", "", "GRPCRoute"),
+    ];
+    for (group, version, kind) in rows {
+        let said = refused(
+            &format!("apiVersion: {group}/{version}\nkind: {kind}\nmetadata: {{name: x}}\nspec: {{}}\n"),
+            &[],
+        );
+        assert!(said.contains(&format!("apiVersion {version:?} is not known")), "{kind}: {said}");
+    }
+}
+
+#[test]
+fn the_port_of_a_redirect_is_the_requests_where_its_scheme_stays() {
+    let text =
+        |keys: &str| virtual_service("v", &format!("{{hosts: [h], http: [{{redirect: {{{keys}}}}}]}}"));
+    for (keys, is_said) in [
+        ("uri: /x, derivePort: FROM_REQUEST_PORT", true),
+        ("scheme: https, derivePort: FROM_REQUEST_PORT", true),
+        ("scheme: https, derivePort: FROM_PROTOCOL_DEFAULT", false),
+        ("scheme: https", false),
+    ] {
+        let checked = accepted(&text(keys), &[]);
+        assert_eq!(warnings(&checked).contains("derivePort: is ignored"), is_said, "{keys}");
+        let Action::Redirect(redirect) = &checked.config.routes[0].action else { panic!("{keys}") };
+        assert_eq!(redirect.port, None, "{keys}");
+    }
+    assert!(refused(&text("uri: /x, derivePort: FROM_NOWHERE"), &[]).contains("is not known"));
 }
