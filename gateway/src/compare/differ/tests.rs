@@ -290,11 +290,26 @@ fn what_the_rules_leave_out_is_no_difference() {
 
 #[test]
 fn whatever_calls_itself_json_is_compared_by_its_values() {
-    for kind in ["application/json", "text/json", "application/problem+json; charset=utf-8"] {
+    let kinds = [
+        "application/json",
+        "text/json",
+        "application/problem+json; charset=utf-8",
+        "Application/JSON",
+        "text/json;charset=UTF-8",
+        "image/svg+JSON",
+    ];
+    for kind in kinds {
         let of = |content: &str| answer(200, &format!("Content-Type: {kind}\n"), content);
         let (a, b) = (of(r#"{"n":1,"m":[]}"#), of(r#"{ "m": [], "n": 1 }"#));
         assert_eq!(told(&plain(), &Redact::default(), &a, &b), Vec::<String>::new(), "{kind}");
         assert_eq!(told(&plain(), &Redact::default(), &a, &of(r#"{"n":2,"m":[]}"#)).len(), 1, "{kind}");
+    }
+    // A byte order mark is no JSON, and other types are none though they hold some: both are texts.
+    let of = |kind: &str, content: &str| answer(200, &format!("Content-Type: {kind}\n"), content);
+    for (kind, mark) in [("application/json", "\u{feff}"), ("application/jsonp", ""), ("text/plain", "")] {
+        let (a, b) = (of(kind, &format!(r#"{mark}{{"n":1}}"#)), of(kind, r#"{ "n": 1 }"#));
+        let found = told(&plain(), &Redact::default(), &a, &b);
+        assert!(found.len() == 1 && found[0].starts_with("body body "), "{kind}: {found:?}");
     }
 }
 
