@@ -21,6 +21,7 @@ mod attach;
 mod cors;
 mod grpc_route;
 mod rank;
+mod filters;
 mod http_route;
 mod services;
 mod entry;

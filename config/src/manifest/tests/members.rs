@@ -379,6 +379,64 @@ fn what_vanishes_where_nothing_is_forwarded_is_said_of_calls_and_of_shares_too()
 }
 
 #[test]
+fn what_says_half_of_a_change_or_two_at_once_is_refused() {
+    let endpoints = ["s=127.0.0.1:1"];
+    let filter = |filter: &str| {
+        http_route(
+            "r",
+            "default",
+            &format!("{{rules: [{{filters: [{filter}], backendRefs: [{{name: s, port: 80}}]}}]}}"),
+        )
+    };
+    let edit =
+        |edit: &str| filter(&format!("{{type: RequestHeaderModifier, requestHeaderModifier: {{{edit}}}}}"));
+    let path = |path: &str| filter(&format!("{{type: URLRewrite, urlRewrite: {{path: {{{path}}}}}}}"));
+    let cors = |origin: &str| {
+        virtual_service(
+            "v",
+            &format!(
+                "{{hosts: [h], http: [{{route: [{{destination: {{host: s}}}}], corsPolicy: {{allowOrigins: [{{{origin}}}]}}}}]}}"
+            ),
+        )
+    };
+    let balancer = |balancer: &str| {
+        format!(
+            "{}{{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {{name: d}}, spec: {{host: s, trafficPolicy: \
+             {{loadBalancer: {{{balancer}}}}}}}}}\n",
+            to("s")
+        )
+    };
+    let rows = [
+        (edit("set: [{name: x}]"), "set[0].value: is missing"),
+        (edit("add: [{value: x}]"), "add[0].name: is missing"),
+        (path("type: ReplaceFullPath"), "path.replaceFullPath: is missing"),
+        (
+            path("type: ReplaceFullPath, replacePrefixMatch: /x"),
+            "path.replacePrefixMatch: belongs to another type",
+        ),
+        (path("type: ReplacePrefixMatch, replaceFullPath: /x"), "path.replacePrefixMatch: is missing"),
+        (path("replaceFullPath: /x"), "path.type: is missing"),
+        (cors("exact: 'https://a', regex: '.*'"), "allowOrigins[0].regex: stands beside another test"),
+        (balancer("simple: RANDOM, consistentHash: {useSourceIp: true}"), "useSourceIp: stands beside"),
+        (
+            balancer("consistentHash: {httpHeaderName: a, httpCookie: {name: b, ttl: 0s}}"),
+            "httpCookie: stands beside",
+        ),
+        (balancer("consistentHash: {}"), "says not by what"),
+    ];
+    for (text, told) in rows {
+        let said = refused(&text, &endpoints);
+        assert!(said.contains(told), "{told}\n{said}");
+    }
+    // An empty value says something, and so does a key that is off.
+    let config = accepted(&edit("set: [{name: x, value: ''}]"), &endpoints).config;
+    assert_eq!(config.routes[0].request_headers.set, [("x".to_owned(), String::new())]);
+    let config = accepted(&path("type: ReplacePrefixMatch, replacePrefixMatch: ''"), &endpoints).config;
+    assert!(forward(&config, 0).rewrite.path.is_some());
+    let _sound = accepted(&balancer("consistentHash: {httpHeaderName: a, useSourceIp: false}"), &endpoints);
+}
+
+#[test]
 fn a_text_that_is_broken_is_told_with_what_follows_from_it() {
     for broken in ["a: [\n", "- a\nb: c\n", "a: b: c\n", "\"a\n"] {
         let said = refused(broken, &[]);
