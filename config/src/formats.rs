@@ -137,6 +137,15 @@ mod tests {
             "%REQ(a b)%",
             "%REQ(a):x%",
             "%RESP(a)%",
+            "%START_TIME(%s)%",
+            "%REQ()%",
+            "%REQ(a?)%",
+            "%REQ(a)b%",
+            "%REQ(a):-1%",
+            "%REQ(a)%%",
+            "%protocol%",
+            "%PROTOCOL()%",
+            "% %",
             "a\n%%",
         ] {
             assert!(format(written).is_err(), "{written}");

@@ -20,6 +20,7 @@ mod attach;
 mod cors;
 mod grpc_route;
 mod rank;
+mod filters;
 mod http_route;
 mod services;
 mod entry;
@@ -244,9 +245,13 @@ impl Found {
             Err(Unread::Refused(why)) => return report.error(&at, why),
         };
         if id.name.is_empty() {
+            if searched && documents::is_referred_to(kind) {
+                return report.skip(&at, "it has no name by which anything could refer to it");
+            }
             return report.error(&at, "metadata.name is missing");
         }
-        let unusable = document.unusable();
+        let mut unusable = document.unusable();
+        unusable.retain(|(path, ..)| documents::is_read(kind, path));
         for (path, line, why) in &unusable {
             report.error(&report.place(format!("{shown} {path}"), *line), *why);
         }

@@ -39,6 +39,11 @@ impl<T> Key<T> {
         }
     }
 
+    /// Where it was written.
+    pub(crate) fn place(&self) -> Option<&Place> {
+        self.given().map(|given| &given.at)
+    }
+
     /// The key was not written at all.
     pub(crate) fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)

@@ -63,8 +63,8 @@ pub(crate) fn host_match(text: &str) -> Result<HostMatch, String> {
             }
         };
     }
-    if is_address(lower) {
-        return Ok(HostMatch::Exact(lower.to_owned()));
+    if let Some(address) = address(lower) {
+        return Ok(HostMatch::Exact(address));
     }
     if lower.contains('*') {
         return Err(format!(
@@ -420,14 +420,16 @@ fn port(text: &str) -> Option<u16> {
     if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
-/// An IPv4 address, or an IPv6 address in brackets.
-fn is_address(text: &str) -> bool {
-    let v6 = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    v6.map_or_else(|| text.parse::<Ipv4Addr>().is_ok(), |inner| inner.parse::<Ipv6Addr>().is_ok())
+/// An IPv4 address, or an IPv6 address in brackets, which has several spellings and is kept in one (RFC 5952).
+fn address(text: &str) -> Option<String> {
+    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(|address| format!("[{address}]")),
+        None => text.parse::<Ipv4Addr>().ok().map(|address| address.to_string()),
+    }
 }
 
 fn host_alone(text: &str) -> Result<(), String> {
-    if is_address(text) { Ok(()) } else { name(text) }
+    if address(text).is_some() { Ok(()) } else { name(text) }
 }
 
 /// A host name as DNS and hosts files have it; the sentence continues "… is" or "… has".

@@ -36,7 +36,7 @@ pub struct Certificate {
 pub enum ServedName {
     /// Lower case.
     Exact(String),
-    /// `*.example.com` is kept as `.example.com`, in lower case: every name that ends so.
+    /// `*.example.com` is kept as `.example.com`, `*-v2.example.com` as `-v2.example.com`, in lower case: every name that ends so.
     Suffix(String),
     /// Every name, and none.
     Any,

@@ -108,6 +108,9 @@ mod tests {
             ),
             ("%REQ(x-umlaut):2%", Some("\u{fc}")),
             ("%REQ(x-umlaut):1%", None),
+            ("100%% of %REQ(:path)%%%", Some("100% of /p?q=1%")),
+            ("%REQ(x-none?x-none)%%REQ(X-USER)%", Some("ada")),
+            ("%REQ(host)%", Some("a.example:81")),
         ];
         for (written, expect) in rows {
             let text = format!(

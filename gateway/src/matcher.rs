@@ -177,13 +177,24 @@ impl ValueTest {
 
 fn host_matches(known: &HostMatch, host: &[u8]) -> bool {
     match known {
-        HostMatch::Exact(exact) => host.eq_ignore_ascii_case(exact.as_bytes()),
+        HostMatch::Exact(exact) => host.eq_ignore_ascii_case(exact.as_bytes()) || same_address(exact, host),
         HostMatch::Suffix(suffix) => host
             .len()
             .checked_sub(suffix.len())
             .is_some_and(|at| at > 0 && host[at..].eq_ignore_ascii_case(suffix.as_bytes())),
         HostMatch::Address => is_address(host),
     }
+}
+
+/// An IPv6 address in brackets has several spellings (RFC 5952 §2); a configuration has one of them.
+fn same_address(known: &str, host: &[u8]) -> bool {
+    let inner = |host: &str| {
+        let inner = host.strip_prefix('[')?.strip_suffix(']')?;
+        inner.parse::<std::net::Ipv6Addr>().ok()
+    };
+    known.starts_with('[')
+        && host.first() == Some(&b'[')
+        && std::str::from_utf8(host).ok().and_then(inner).is_some_and(|address| inner(known) == Some(address))
 }
 
 /// The request was addressed to a machine, or named no host.
@@ -245,6 +256,13 @@ mod tests {
             (PathMatch::Regex(pattern("/a|/b.")), "/bc", Some(Matched::Whole)),
             (PathMatch::Regex(pattern("/a|/b.")), "/ab", None),
             (PathMatch::Regex(pattern("/b")), "/a/b", None),
+            // A path is what was sent: nothing is decoded, merged or resolved.
+            (PathMatch::Prefix("/a".into()), "/%61", None),
+            (PathMatch::Prefix("/a".into()), "//a", None),
+            (PathMatch::Prefix("/a".into()), "/b/../a", None),
+            (PathMatch::Exact("/a".into()), "/./a", None),
+            (elements("/admin"), "/x/..;/admin", None),
+            (elements("/a"), "/a/../b", Some(Matched::Elements(2))),
         ];
         for (path, asked_path, expect) in rows {
             let shown = format!("{path:?} {asked_path}");
@@ -259,7 +277,7 @@ mod tests {
 
     #[test]
     fn hosts_match_exactly_by_suffix_or_as_an_address() {
-        let rows: [(HostMatch, &str, bool); 24] = [
+        let rows: [(HostMatch, &str, bool); 38] = [
             (HostMatch::Exact("a.example".into()), "A.Example:81", true),
             (HostMatch::Exact("a.example".into()), "b.a.example", false),
             (HostMatch::Suffix(".example".into()), "a.b.example", true),
@@ -286,6 +304,24 @@ mod tests {
             (HostMatch::Suffix("-v2.example".into()), "A-V2.Example.:81", true),
             (HostMatch::Suffix("-v2.example".into()), "-v2.example", false),
             (HostMatch::Suffix("-v2.example".into()), "av2.example", false),
+            // A port, however it is written, or none behind its colon (RFC 3986 §6.2.3).
+            (HostMatch::Exact("a.example".into()), "a.example:", true),
+            (HostMatch::Exact("a.example".into()), "a.example:080", true),
+            (HostMatch::Exact("a.example".into()), "a.example.:00", true),
+            // An address of IPv6 has several spellings (RFC 5952 §2).
+            (HostMatch::Exact("[::1]".into()), "[0:0:0:0:0:0:0:1]:8080", true),
+            (HostMatch::Exact("[2001:db8::1]".into()), "[2001:DB8:0::0001]", true),
+            (HostMatch::Exact("[::ffff:192.0.2.1]".into()), "[::ffff:c000:201]", true),
+            (HostMatch::Exact("[::1]".into()), "[::2]", false),
+            (HostMatch::Exact("[::1]".into()), "[::1", false),
+            (HostMatch::Exact("1.2.3.4".into()), "[::ffff:1.2.3.4]", false),
+            (HostMatch::Address, "[0:0::0:1]:81", true),
+            (HostMatch::Address, "LOCALHOST.:80", true),
+            // A name of other letters has one form in a request, in any case.
+            (HostMatch::Exact("xn--bcher-kva.example".into()), "XN--BCHER-kva.Example.", true),
+            // Percent-encoding is not undone: no resolver and no server does.
+            (HostMatch::Exact("shop.example".into()), "%73hop.example", false),
+            (HostMatch::Exact("1.2.3.4".into()), "1.2.3.4.:80", true),
         ];
         for (host, sent, expect) in rows {
             let shown = format!("{host:?} {sent}");

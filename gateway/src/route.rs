@@ -201,12 +201,12 @@ impl Paths {
     }
 }
 
-/// No name of a host leads to it: an address, or a suffix that begins within a label.
+/// No name of a host leads to it: an address, one of IPv6 in any of its spellings, or a suffix that begins within a label.
 fn is_looked_at_always(host: &HostMatch) -> bool {
     match host {
         HostMatch::Address => true,
         HostMatch::Suffix(end) => !end.starts_with('.'),
-        HostMatch::Exact(_) => false,
+        HostMatch::Exact(host) => host.starts_with('['),
     }
 }
 
@@ -272,9 +272,17 @@ mod tests {
 
     #[test]
     fn the_index_finds_what_a_look_at_each_match_finds() {
-        let hosts =
-            ["a.example", "b.a.example", "c", "127.0.0.1", "A.example.", "x-v2.Example", "-v2.example"]
-                .map(str::to_owned);
+        let hosts = [
+            "a.example",
+            "b.a.example",
+            "[::1]",
+            "127.0.0.1",
+            "A.example.",
+            "x-v2.Example",
+            "-v2.example",
+            "[0:0::1]:81",
+        ]
+        .map(str::to_owned);
         let paths = ["/", "/a", "/a/b", "/a/bc", "/b", "/A/B", "*"];
         let mut routes = Vec::new();
         for n in 0..300_usize {
@@ -324,6 +332,7 @@ mod tests {
         let mut router = router((0..=LINEAR_MAX).map(of).collect());
         assert_eq!(find(&router, "GET", "http://7.example/a"), Some(7));
         assert_eq!(find(&router, "GET", "http://17.example/a"), None);
+        assert_eq!(find(&router, "GET", "http://7.EXAMPLE.:080/a"), Some(7));
         let index = router.index.take().unwrap();
         assert_eq!(index.hosts.len(), LINEAR_MAX + 1);
         assert!(index.hosts.values().all(|paths| paths.prefixes.len() == 1 && paths.others.is_empty()));

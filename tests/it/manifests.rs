@@ -298,6 +298,64 @@ fn a_manifest_may_take_out_via_which_changes_what_some_servers_answer() {
 }
 
 #[test]
+fn whatever_the_gateway_adds_to_a_request_can_be_taken_out_for_everybody_or_for_one() {
+    let names = ["via", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id"];
+    let removed = "remove: [VIA, X-Forwarded-For, x-forwarded-proto, X-Forwarded-Host, X-Request-ID]";
+    let istio = |route: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: s}}\nspec:\n  hosts: [s]\n  http: [{{{route}}}]\n"
+        )
+    };
+    let filter = format!("filters: [{{type: RequestHeaderModifier, requestHeaderModifier: {{{removed}}}}}]");
+    let api = |of_rule: &str, of_backend: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: s}}\nspec:\n  rules:\n  - filters:\n{}{of_rule}    \
+             backendRefs: [{{name: v1, port: 80{of_backend}}}]\n",
+            mirror("v2", "")
+        )
+    };
+    let of_rule = format!("    - {{type: RequestHeaderModifier, requestHeaderModifier: {{{removed}}}}}\n");
+    // Whether v1 and its copy have them.
+    let rows = [
+        (
+            istio(&format!(
+                "route: [{{destination: {{host: v1}}}}], mirror: {{host: v2}}, headers: {{request: {{{removed}}}}}"
+            )),
+            false,
+            false,
+        ),
+        (
+            istio(&format!(
+                "route: [{{destination: {{host: v1}}, headers: {{request: {{{removed}}}}}}}], mirror: {{host: v2}}"
+            )),
+            false,
+            false,
+        ),
+        (
+            istio(&format!(
+                "route: [{{destination: {{host: v1}}}}], mirrors: [{{destination: {{host: v2}}, headers: {{request: {{{removed}}}}}}}]"
+            )),
+            true,
+            false,
+        ),
+        (api(&of_rule, ""), false, false),
+        (api("", &format!(", {filter}")), false, false),
+        (api("", ""), true, true),
+    ];
+    for (text, of_v1, of_v2) in rows {
+        let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
+        let mut gateway = start(&[&text], &[("v1", &v1), ("v2", &v2)]);
+        assert_eq!(gateway.get("s", "/"), (200, "v1".into()));
+        for (origin, has) in [(&v1, of_v1), (&v2, of_v2)] {
+            let asked = origin.wait_for(1).swap_remove(0);
+            for name in names {
+                assert_eq!(asked.field(name).is_some(), has, "{name}\n{text}");
+            }
+        }
+    }
+}
+
+#[test]
 fn istios_operators_stand_for_what_the_client_sent() {
     let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
     let text = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: s}\nspec:\n  hosts: [s]\n  http:\n  \

@@ -153,7 +153,7 @@ impl Check<'_> {
     }
 }
 
-/// A name that a certificate is shown for: a name, an address, `*.` and a name, or `*`.
+/// A name that a certificate is shown for: a name, an address, `*.` and a name, `*-` and the rest of one, or `*`.
 pub(super) fn served_name(text: &str) -> Result<ServedName, String> {
     if text == "*" {
         return Ok(ServedName::Any);
@@ -164,6 +164,11 @@ pub(super) fn served_name(text: &str) -> Result<ServedName, String> {
         && syntax::name(end).is_ok()
     {
         return Ok(ServedName::Suffix(format!(".{end}")));
+    }
+    if let Some(end) = lower.strip_prefix('*').filter(|end| end.starts_with('-') && end.len() > 1)
+        && syntax::name(&format!("x{end}")).is_ok()
+    {
+        return Ok(ServedName::Suffix(end.to_owned()));
     }
     if lower.parse::<IpAddr>().is_ok() || syntax::name(lower).is_ok() {
         return Ok(ServedName::Exact(lower.to_owned()));

@@ -29,6 +29,8 @@ pub(super) struct Around<'a> {
     pub(super) alone: bool,
 }
 
+const GATEWAY_API: &str = "gateway.networking.k8s.io";
+
 /// Facts about all routes together.
 pub(super) struct Attach<'a> {
     around: &'a Around<'a>,
@@ -223,8 +225,9 @@ impl<'a> Attach<'a> {
     ) -> Parent<'a> {
         let (namespace, name) = gateway_named(route, parent);
         let kind = parent.kind.given().map_or_else(|| "Gateway".to_owned(), |kind| kind.value.clone());
+        let group = parent.group.given().map(|group| group.value.as_str());
         match kind.as_str() {
-            "Gateway" | "ListenerSet" => {
+            "Gateway" | "ListenerSet" if matches!(group, None | Some(GATEWAY_API)) => {
                 let same =
                     |gateway: &&Resource<Gateway>| gateway.name == name && gateway.namespace == namespace;
                 let known = self.around.gateways.iter().find(same).filter(|_| kind == "Gateway");
@@ -239,12 +242,23 @@ impl<'a> Attach<'a> {
                 }
                 Parent::Unknown
             }
-            "Service" if namespace != route.namespace => Parent::None(format!(
-                "it is for clients in namespace {} of a Service in another, and who is a client's cannot be told here",
-                route.namespace
-            )),
-            "Service" => Parent::Service(services.in_full(&name, &namespace)),
-            kind => Parent::None(format!("a parent of kind {kind} is not known here")),
+            "Service" if matches!(group, None | Some("" | "core")) => {
+                if namespace != route.namespace {
+                    return Parent::None(format!(
+                        "it is for clients in namespace {} of a Service in another, and who is a client's cannot be told here",
+                        route.namespace
+                    ));
+                }
+                let service = services.in_full(&name, &namespace);
+                match no_port(parent, &service, services) {
+                    Some(why) => Parent::None(why),
+                    None => Parent::Service(service),
+                }
+            }
+            kind => {
+                let of = group.map(|group| format!(" of group {group:?}")).unwrap_or_default();
+                Parent::None(format!("a parent of kind {kind}{of} is not known here"))
+            }
         }
     }
 
@@ -377,6 +391,20 @@ fn name_of(listener: &Listener) -> String {
 fn parents(route: &Resource<HttpRoute>) -> impl Iterator<Item = &At<ParentRef>> {
     let list = route.spec.parent_refs.given().map(|list| list.value.as_slice()).unwrap_or_default();
     list.iter().filter_map(Key::given)
+}
+
+/// Why a parent's `sectionName` means no port of its Service: to drop it would take the requests of every port.
+fn no_port(parent: &ParentRef, service: &str, services: &Services) -> Option<String> {
+    let section = &parent.section_name.given()?.value;
+    let port = parent.port.given().map(|port| port.value);
+    match services.port_named(service, section) {
+        Some(number) if port.is_none_or(|port| port == number) => None,
+        Some(number) => {
+            Some(format!("port {section:?} of {service} is {number}, and it names another beside it"))
+        }
+        None if port.is_some() => None,
+        None => Some(format!("no port {section:?} of {service} is known here: name it by its number (port)")),
+    }
 }
 
 /// The port of a Service that a parent names by number or by name.

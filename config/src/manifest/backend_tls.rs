@@ -14,7 +14,7 @@ use crate::reader::{At, Key, List};
 #[derive(Debug)]
 pub(super) struct Target {
     /// Name of the Service's port; every port where none is named.
-    pub(super) section: Option<String>,
+    pub(super) section: Option<At<String>>,
     pub(super) tls: Key<file::UpstreamTls>,
 }
 
@@ -35,8 +35,8 @@ impl Policies {
         ports: Option<&Vec<Port>>,
     ) -> Option<&Key<file::UpstreamTls>> {
         let all = self.0.get(service)?;
-        let number = |target: &Target| protocol::number(ports?, target.section.as_deref()?);
-        let own = all.iter().find(|target| target.section.is_some() && number(target) == port);
+        let number = |target: &Target| protocol::number(ports?, &target.section.as_ref()?.value);
+        let own = all.iter().find(|target| number(target).is_some_and(|number| port == Some(number)));
         own.or_else(|| all.iter().find(|target| target.section.is_none())).map(|target| &target.tls)
     }
 
@@ -74,7 +74,7 @@ pub(super) fn targets(
             );
             continue;
         }
-        let section = one.value.section_name.given().map(|name| name.value.clone());
+        let section = one.value.section_name.given().cloned();
         targets.push((text(&one.value.name), Target { section, tls: tls.clone() }));
     }
     targets

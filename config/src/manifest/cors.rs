@@ -32,6 +32,10 @@ pub(super) fn of_policy(key: &Key<CorsPolicy>, report: &mut Report) -> Key<file:
             (None, None, Some(regex)) => regexes.push(Key::Given(regex.clone())),
             (None, None, None) => report.error(&test.at, "says neither exact nor prefix nor regex"),
         }
+        let given = [is, prefix, regex].into_iter().filter_map(Key::place);
+        for at in given.skip(1) {
+            report.error(at, "stands beside another test, and only one of them can be meant");
+        }
     }
     let unmatched = match written.unmatched_preflights.given().map(|word| (word.value.as_str(), &word.at)) {
         None | Some(("UNSPECIFIED" | "FORWARD", _)) => Key::Absent,

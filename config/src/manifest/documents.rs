@@ -101,6 +101,32 @@ pub(super) fn kind(document: &Node, searched: bool) -> Result<Kind, Unread> {
     Ok(known)
 }
 
+/// Whether a value that cannot be read stands where a document of this kind is read. Of objects of the core a part is.
+pub(super) fn is_read(kind: Kind, path: &str) -> bool {
+    let parts: &[&str] = match kind {
+        Kind::Service => &["spec.ports"],
+        Kind::Secret => &["data", "stringData"],
+        Kind::ConfigMap => &["data"],
+        Kind::Namespace => &["metadata.labels"],
+        Kind::VirtualService
+        | Kind::DestinationRule
+        | Kind::ServiceEntry
+        | Kind::IstioGateway
+        | Kind::HttpRoute
+        | Kind::GrpcRoute
+        | Kind::ApiGateway
+        | Kind::ReferenceGrant
+        | Kind::BackendTlsPolicy => return true,
+    };
+    let meet = |part: &&str| part.starts_with(path) || path.starts_with(*part);
+    parts.iter().chain(&["metadata.name", "metadata.namespace"]).any(meet)
+}
+
+/// Whether objects of a kind matter only to who refers to them by name.
+pub(super) const fn is_referred_to(kind: Kind) -> bool {
+    matches!(kind, Kind::Service | Kind::Secret | Kind::ConfigMap)
+}
+
 fn split(api: &str) -> (&str, &str) {
     api.split_once('/').unwrap_or(("", api))
 }

@@ -5,19 +5,18 @@ use std::time::Duration;
 
 use super::attach::{Around, Attach};
 use super::gateway_api::{
-    BackendRef, Filter, HeaderModifier, HeaderValue, HttpRoute, PathModifier, ReferenceGrant, RequestMirror,
-    Retry, RouteMatch, Rule, ValueMatch,
+    BackendRef, Filter, HttpRoute, ReferenceGrant, RequestMirror, Retry, RouteMatch, Rule, ValueMatch,
 };
 use super::grpc_route::{Call, Route, RouteKind};
 use super::hostnames::{Asked, Isolated, Specific, specific};
 use super::policy::{duration, unless_zero};
 use super::rank::{Rank, Ranked, kept_from_others};
 use super::services::Services;
-use super::{Resource, cors, grants, header_edits, mirror_policy};
+use super::{Resource, cors, filters, grants, mirror_policy};
 use crate::RetryOn;
 use crate::file;
 use crate::problem::{Place, Report};
-use crate::reader::{At, Key, List, Named};
+use crate::reader::{At, Key, List};
 
 /// Retries of one request (`retries.attempts`).
 const RETRIES_MAX: u64 = 10;
@@ -162,6 +161,7 @@ impl Emit<'_> {
         let backends: Vec<&At<BackendRef>> = backends.iter().filter_map(Key::given).collect();
         if backends.is_empty() && self.kind == RouteKind::Grpc {
             self.report.warn(&rule.at, "has no backend: its calls are answered UNAVAILABLE");
+            self.unused(&rule.value, "the rule has no backend", false);
             made.primaries = nobody(&rule.at);
             return made;
         }
@@ -187,6 +187,7 @@ impl Emit<'_> {
         {
             if self.kind == RouteKind::Grpc {
                 self.report.warn(&rule.at, "all backends have weight 0: its calls are answered UNAVAILABLE");
+                self.unused(&rule.value, "no backend has a weight", false);
                 made.primaries = nobody(&rule.at);
                 return made;
             }
@@ -386,8 +387,9 @@ impl Emit<'_> {
             if let Some(rewrite) = filters.rewrite.given() {
                 self.report.error(&rewrite.at, "cannot stand beside a redirect: nothing is forwarded");
             }
-            for mirror in filters.mirrors.iter().filter_map(Key::given) {
-                self.report.warn(&mirror.at, "is ignored: this share is redirected");
+            let mirrors = filters.mirrors.iter().filter_map(Key::given).map(|mirror| &mirror.at);
+            for at in mirrors.chain(filters.request_headers.given().map(|edits| &edits.at)) {
+                self.report.warn(at, "is ignored: this share is redirected");
             }
             None
         };
@@ -475,9 +477,11 @@ impl Emit<'_> {
                     let message = format!("{other:?} is not offered for a {}", self.kind.word());
                     self.report.error(&kind.at, message);
                 }
-                "RequestHeaderModifier" => made.request_headers = modifier(&written.request_header_modifier),
+                "RequestHeaderModifier" => {
+                    made.request_headers = filters::edits(&written.request_header_modifier, self.report)
+                }
                 "ResponseHeaderModifier" => {
-                    made.response_headers = modifier(&written.response_header_modifier)
+                    made.response_headers = filters::edits(&written.response_header_modifier, self.report)
                 }
                 "RequestMirror" => made.mirrors.extend(self.mirror(filter)),
                 "RequestRedirect" => made.redirect = self.redirect(filter),
@@ -568,7 +572,7 @@ impl Emit<'_> {
             return Key::Refused;
         };
         let written = &redirect.value;
-        let (path, path_prefix) = self.path(&written.path);
+        let (path, path_prefix) = filters::path(&written.path, self.report);
         let made = file::Redirect {
             status: written.status_code.clone(),
             scheme: written.scheme.clone(),
@@ -585,29 +589,9 @@ impl Emit<'_> {
             self.report.error(&filter.at.child("urlRewrite"), "is missing");
             return Key::Refused;
         };
-        let (path, path_prefix) = self.path(&rewrite.value.path);
+        let (path, path_prefix) = filters::path(&rewrite.value.path, self.report);
         let host = rewrite.value.hostname.clone();
         Key::at(file::Rewrite { host, path, path_prefix, ..file::Rewrite::default() }, &rewrite.at)
-    }
-
-    /// The replacement of the whole path, and that of the matched part.
-    fn path(&mut self, key: &Key<PathModifier>) -> (Key<String>, Key<String>) {
-        let Some(path) = key.given() else { return (Key::Absent, Key::Absent) };
-        let written = &path.value;
-        match written.r#type.given().map(|kind| (kind.value.as_str(), &kind.at)) {
-            Some(("ReplaceFullPath", _)) => (written.replace_full_path.clone(), Key::Absent),
-            Some(("ReplacePrefixMatch", _)) => (Key::Absent, written.replace_prefix_match.clone()),
-            Some((other, at)) => {
-                let message =
-                    format!("{other:?} is not known; must be ReplaceFullPath or ReplacePrefixMatch");
-                self.report.error(at, message);
-                (Key::Refused, Key::Refused)
-            }
-            None => {
-                self.report.error(&path.at.child("type"), "is missing");
-                (Key::Refused, Key::Refused)
-            }
-        }
     }
 }
 
@@ -615,20 +599,6 @@ impl Emit<'_> {
 fn nobody(at: &Place) -> Key<List<file::Primary>> {
     let primary = file::Primary { upstream: Key::at("!".to_owned(), at), ..file::Primary::default() };
     Key::at(vec![Key::at(primary, at)], at)
-}
-
-fn modifier(key: &Key<HeaderModifier>) -> Key<file::HeaderEdits> {
-    let Some(given) = key.given() else { return Key::Absent };
-    let named = |list: &Key<List<HeaderValue>>| -> Key<Named<String>> {
-        let Some(list) = list.given() else { return Key::Absent };
-        let one = |field: &At<HeaderValue>| {
-            let name = field.value.name.given()?.clone();
-            Some((name, field.value.value.clone()))
-        };
-        Key::at(list.value.iter().filter_map(Key::given).filter_map(one).collect(), &list.at)
-    };
-    let written = &given.value;
-    header_edits(&named(&written.set), &named(&written.add), &written.remove, &given.at)
 }
 
 /// Mirrors of one route that go to one service need names of their own.

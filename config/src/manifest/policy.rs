@@ -188,6 +188,17 @@ fn apply_balancer(written: &LoadBalancer, upstream: &mut file::Upstream, report:
     }
     let Some(hash) = written.consistent_hash.given() else { return };
     let by = &hash.value;
+    let places = [
+        written.simple.place(),
+        by.http_header_name.place(),
+        by.http_cookie.place(),
+        by.http_query_parameter_name.place(),
+        by.use_source_ip.given().filter(|on| on.value).map(|on| &on.at),
+    ];
+    for at in places.into_iter().flatten().skip(1) {
+        report
+            .error(at, "stands beside another way to choose an endpoint, and only one of them can be meant");
+    }
     let cookie = by.http_cookie.given().and_then(|cookie| cookie.value.name.given());
     let key = match (
         by.http_header_name.given(),

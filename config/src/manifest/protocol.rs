@@ -1,6 +1,8 @@
 //! The protocol of a destination, by its manifests: a ServiceEntry's `protocol`, a Service's `appProtocol`, and the names
 //! of ports, which Istio reads too. A protocol that is not spoken here is an error: HTTP/1.1 in its place would reach no server.
 
+use std::collections::BTreeSet;
+
 use crate::node::{Node, Value};
 use crate::problem::{Place, Report};
 use crate::reader::{At, Key};
@@ -129,10 +131,13 @@ impl Port {
     }
 }
 
-/// The protocol of `port`, as far as manifests say; without a port, the one on which all ports agree.
+/// The protocol of `port`, as far as manifests say; without a port, the one on which all ports agree that can be spoken to.
 pub(super) fn of(ports: &[Port], port: Option<u64>, asker: Asker) -> Option<Protocol> {
-    let asked = ports.iter().filter(|one| port.is_none_or(|port| one.number == port));
-    let mut all = asked.map(|one| one.protocol(asker));
+    let asked = |one: &&Port| match port {
+        Some(port) => one.number == port,
+        None => one.fault(asker).is_none(),
+    };
+    let mut all = ports.iter().filter(asked).map(|one| one.protocol(asker));
     let first = all.next()??;
     all.all(|other| other == Some(first)).then_some(first)
 }
@@ -151,7 +156,8 @@ pub(super) fn fault(ports: &[Port], port: Option<u64>, asker: Asker) -> Option<(
     if faults.len() < asked.len() { None } else { faults.into_iter().next() }
 }
 
-/// The ports of a Service. Its other fields concern its cluster alone.
+/// The ports of a Service; its other fields concern its cluster alone. A port of another transport than TCP speaks that transport,
+/// whatever its `appProtocol`, and gives way to a TCP port of its number: HTTP/3 stands so beside HTTPS.
 pub(super) fn ports(service: &Node, shown: &str, report: &Report) -> Vec<Port> {
     let list = service.get("spec").and_then(|spec| spec.get("ports")).map(Node::items).unwrap_or_default();
     let port = |(index, one): (usize, &Node)| {
@@ -164,9 +170,17 @@ pub(super) fn ports(service: &Node, shown: &str, report: &Report) -> Vec<Port> {
             Some(Value::Integer(digits, 10)) => digits.parse().ok()?,
             Some(_) | None => return None,
         };
-        Some(Port { number, name: text("name"), protocol: text("appProtocol") })
+        let transport = text("protocol").filter(|word| !word.value.eq_ignore_ascii_case("tcp"));
+        let is_tcp = transport.is_none();
+        Some((
+            is_tcp,
+            Port { number, name: text("name"), protocol: transport.or_else(|| text("appProtocol")) },
+        ))
     };
-    list.iter().enumerate().filter_map(port).collect()
+    let all: Vec<(bool, Port)> = list.iter().enumerate().filter_map(port).collect();
+    let tcp: BTreeSet<u64> = all.iter().filter(|(is_tcp, _)| *is_tcp).map(|(_, port)| port.number).collect();
+    let stays = |(is_tcp, port): &(bool, Port)| *is_tcp || !tcp.contains(&port.number);
+    all.into_iter().filter(stays).map(|(_, port)| port).collect()
 }
 
 /// The ports of a ServiceEntry.

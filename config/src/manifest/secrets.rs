@@ -2,7 +2,7 @@
 //!
 //! Their content is not looked at here. It goes on under a name that no file has, and is never shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -58,13 +58,19 @@ struct Bound {
     used: bool,
 }
 
+/// What holds them, its namespace and its name.
+type Id = (Holder, String, String);
+
 /// The data of an object, by key.
 type Fields = BTreeMap<String, Vec<u8>>;
 
 #[derive(Debug, Default)]
 pub(super) struct Secrets {
     bound: Vec<Bound>,
-    known: BTreeMap<(Holder, String, String), Fields>,
+    known: BTreeMap<Id, Fields>,
+    /// Values that cannot be read: wrong where something refers to their object.
+    broken: Vec<(Id, Place)>,
+    referred: BTreeSet<Id>,
     used: Materials,
 }
 
@@ -107,6 +113,7 @@ impl Secrets {
         let mut fields = Fields::new();
         let plain = if holder == Holder::Secret { "stringData" } else { "data" };
         let shown = format!("{}/{}", holder.name(), id.name);
+        let own = (holder, id.namespace.clone(), id.name.clone());
         if holder == Holder::Secret {
             for entry in document.get("data").map(Node::entries).unwrap_or_default() {
                 let text = entry.node.value.text().unwrap_or_default();
@@ -117,7 +124,7 @@ impl Secrets {
                     }
                     Err(_) => {
                         let at = report.place(format!("{shown} data.{}", entry.name), entry.line);
-                        report.error(&at, "is not base64; plain text stands in stringData");
+                        self.broken.push((own.clone(), at));
                     }
                 }
             }
@@ -127,7 +134,7 @@ impl Secrets {
                 fields.insert(entry.name.clone(), text.as_bytes().to_vec());
             }
         }
-        self.known.insert((holder, id.namespace.clone(), id.name.clone()), fields);
+        self.known.insert(own, fields);
     }
 
     /// The certificate of a Secret, and its key.
@@ -176,8 +183,7 @@ impl Secrets {
 
     /// Where a Secret is that an Istio Gateway names, which says no namespace: its own, else the only one with that name.
     pub(super) fn namespace_of(&self, name: &str, own: &str) -> String {
-        let is_named =
-            |(holder, _, known): &&(Holder, String, String)| *holder == Holder::Secret && known == name;
+        let is_named = |(holder, _, known): &&Id| *holder == Holder::Secret && known == name;
         let mut all = self.known.keys().filter(is_named).map(|(_, namespace, _)| namespace);
         if self.is_known(Holder::Secret, own, name) {
             return own.to_owned();
@@ -192,10 +198,18 @@ impl Secrets {
         self.known.contains_key(&(holder, namespace.to_owned(), name.to_owned()))
     }
 
-    /// The materials in use that are in no file; reports each `--secret` that nothing refers to.
+    /// The materials in use that are in no file; reports each `--secret` that nothing refers to, and what cannot be read of an object
+    /// that something does.
     pub(super) fn finish(self, report: &mut Report) -> Materials {
         for bound in self.bound.iter().filter(|bound| !bound.used) {
             report.warn(&bound.at, format!("nothing that is served refers to {}", bound.name));
+        }
+        for (id, at) in &self.broken {
+            if self.referred.contains(id) {
+                report.error(at, "is not base64; plain text stands in stringData");
+            } else {
+                report.warn(at, "is ignored: it is not base64, and nothing that is served refers to it");
+            }
         }
         self.used
     }
@@ -212,7 +226,9 @@ impl Secrets {
     }
 
     fn field(&mut self, holder: Holder, namespace: &str, name: &str, keys: &[&str]) -> Option<String> {
-        let fields = self.known.get(&(holder, namespace.to_owned(), name.to_owned()))?;
+        let id = (holder, namespace.to_owned(), name.to_owned());
+        let fields = self.known.get(&id)?;
+        self.referred.insert(id);
         let (key, bytes) = keys.iter().find_map(|key| Some((key, fields.get(*key)?)))?;
         let shown = format!("{}:{namespace}/{name}/{key}", holder.word());
         let material = || Arc::new(Material { name: PathBuf::from(&shown), bytes: bytes.clone() });

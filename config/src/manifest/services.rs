@@ -216,7 +216,16 @@ impl Services {
             return;
         }
         for (name, target) in backend_tls::targets(policy, &mut self.secrets, report) {
-            self.backend_policies.add(self.in_full(&name, &policy.namespace), target);
+            let service = self.in_full(&name, &policy.namespace);
+            let ports = self.known.get(&service).map(Vec::as_slice).unwrap_or_default();
+            if let Some(section) = &target.section
+                && protocol::number(ports, &section.value).is_none()
+            {
+                let what = format!("no port {:?} of Service {name} is known", section.value);
+                let cure = "; give the Service with --manifest, or it would be called in plaintext";
+                report.missing(&section.at, &what, cure, "it has no effect there");
+            }
+            self.backend_policies.add(service, target);
         }
     }
 

@@ -7,6 +7,7 @@ mod hostile;
 mod names;
 mod translate;
 mod kinds;
+mod members;
 mod answers;
 mod tls;
 

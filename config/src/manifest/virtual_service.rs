@@ -310,13 +310,8 @@ impl Group<'_> {
                     // Among several, no weight is none.
                     None if several => Key::at(0, &given.at),
                     None => Key::Absent,
-                    Some(_) => {
-                        if several {
-                            given.value.weight.clone()
-                        } else {
-                            Key::Absent
-                        }
-                    }
+                    Some(_) if several => given.value.weight.clone(),
+                    Some(_) => Key::Absent,
                 },
                 request_headers: headers.map_or(Key::Absent, |h| request_operations(&h.request, report)),
                 response_headers: headers.map_or(Key::Absent, |h| operations(&h.response, report)),
@@ -627,6 +622,10 @@ fn retries(key: &Key<HttpRetry>, at: &Place, report: &mut Report) -> Key<file::R
         report.warn(&given.at, "says no attempts, so nothing is retried, as in Istio");
     }
     if written.attempts.given().is_none_or(|attempts| attempts.value == 0) {
+        let others = [written.per_try_timeout.place(), written.retry_on.place(), written.backoff.place()];
+        for at in others.into_iter().flatten().filter(|_| !written.attempts.is_absent()) {
+            report.warn(at, "is ignored: nothing is retried, as attempts is 0");
+        }
         return Key::at(off(&given.at), &given.at);
     }
     let mut made = file::Retries {

@@ -10,6 +10,11 @@ fn hosts_of_routes_are_lower_case_names_without_port() {
         ("EXAMPLE.Com", exact("example.com")),
         ("127.0.0.1", exact("127.0.0.1")),
         ("[::1]", exact("[::1]")),
+        ("[0:0:0::0:1]", exact("[::1]")),
+        ("[2001:DB8::0001]", exact("[2001:db8::1]")),
+        ("127.0.0.1.", exact("127.0.0.1")),
+        ("XN--BCHER-kva.example.", exact("xn--bcher-kva.example")),
+        ("*-V2.Example.com.", HostMatch::Suffix("-v2.example.com".into())),
         ("*.Example.com", HostMatch::Suffix(".example.com".into())),
         ("*.com", HostMatch::Suffix(".com".into())),
     ];
@@ -32,6 +37,9 @@ fn hosts_of_routes_are_lower_case_names_without_port() {
         ("http://example.com", "has ':'"),
         ("::1", "has ':'"),
         ("bücher.example", "xn--"),
+        ("[fe80::1%25eth0]", "has '['"),
+        ("example.com:080", "write \"example.com\""),
+        ("*-", "only the leftmost label"),
     ];
     for (text, message) in bad {
         check(&routing(&format!("host = {text:?}")), &[(5, "route[0].host", message)]);

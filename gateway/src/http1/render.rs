@@ -344,12 +344,14 @@ fn decimal(out: &mut Vec<u8>, mut n: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// The `-shadow` form of a host: the suffix goes before the port, and an IPv6 literal is left alone (it has no labels).
+/// The `-shadow` form of a host: the suffix goes before the port and before the dot of the root, behind which no label stands. An
+/// IPv6 literal is left alone (it has no labels).
 pub fn shadow_host(host: &[u8]) -> Vec<u8> {
     if host.first() == Some(&b'[') {
         return host.to_vec();
     }
-    let end = memchr::memchr(b':', host).unwrap_or(host.len());
+    let port = memchr::memchr(b':', host).unwrap_or(host.len());
+    let end = host[..port].strip_suffix(b".").filter(|name| !name.is_empty()).map_or(port, <[u8]>::len);
     [&host[..end], b"-shadow", &host[end..]].concat()
 }
 
@@ -464,8 +466,39 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_are_no_ascii_go_on_in_values_as_they_came() {
+        let values: [&[u8]; 4] = [b"caf\xe9", b"\xd0\x9d\xff", b"a\t\x80b", b""];
+        for value in values {
+            let line = [b"X: ", value, b"\r\n"].concat();
+            let is_there = |out: &[u8]| out.windows(line.len()).any(|part| part == line);
+            let mut out = Vec::new();
+            let mut head = [b"GET / HTTP/1.1\r\nHost: a\r\n", line.as_slice(), b"\r\n"].concat();
+            with_request(&mut head, HeadLimits { line_bytes_max: 8192, fields_max: 100 }, |r| {
+                request(&mut out, r, &ADD);
+            })
+            .unwrap();
+            assert!(is_there(&out), "{}", out.escape_ascii());
+            let (mut out, mut before) = (Vec::new(), Vec::new());
+            let head = [b"HTTP/1.1 200 \r\n", line.as_slice(), b"\r\n"].concat();
+            with_response(&head, 100, false, |r| {
+                interim(&mut before, r);
+                response(&mut out, r, ResponseFraming::Length(0), Persistence::Keep, b"now");
+            })
+            .unwrap();
+            assert!(is_there(&out) && is_there(&before), "{}", out.escape_ascii());
+        }
+    }
+
+    #[test]
     fn the_shadow_suffix_goes_before_the_port() {
-        for (host, expect) in [("a.b", "a.b-shadow"), ("a.b:81", "a.b-shadow:81"), ("[::1]:8", "[::1]:8")] {
+        for (host, expect) in [
+            ("a.b", "a.b-shadow"),
+            ("a.b:81", "a.b-shadow:81"),
+            ("[::1]:8", "[::1]:8"),
+            ("a.b.", "a.b-shadow."),
+            ("a.b.:81", "a.b-shadow.:81"),
+            (".", ".-shadow"),
+        ] {
             assert_eq!(shadow_host(host.as_bytes()), expect.as_bytes());
         }
     }

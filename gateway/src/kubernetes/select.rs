@@ -269,9 +269,9 @@ fn istio_gateways(store: &Store, rules: &Rules, refused: &Refused) -> IstioGatew
         let servers = list(&gateway["spec"], "servers").iter();
         let hosts = servers.flat_map(|server| list(server, "hosts")).filter_map(Value::as_str);
         let parted = |host: &str| match host.split_once('/') {
-            Some((".", host)) => (key.0.clone(), host.to_ascii_lowercase()),
-            Some((namespace, host)) => (namespace.to_owned(), host.to_ascii_lowercase()),
-            None => ("*".to_owned(), host.to_ascii_lowercase()),
+            Some((".", host)) => (key.0.clone(), plain(host)),
+            Some((namespace, host)) => (namespace.to_owned(), plain(host)),
+            None => ("*".to_owned(), plain(host)),
         };
         (key.clone(), hosts.map(parted).collect())
     })
@@ -369,13 +369,18 @@ fn gateway_named(name: &str, namespace: &str) -> Key {
     }
 }
 
+/// A host in its one spelling: in lower case, and without the dot of the root (RFC 1034 §3.1).
+fn plain(host: &str) -> String {
+    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
+}
+
 /// The hosts that both mean.
 fn common(host: &str, wide: &str) -> Option<String> {
-    let lower = host.to_ascii_lowercase();
+    let host = plain(host);
     let holds = |wide: &str, one: &str| {
         wide == "*" || wide == one || wide.strip_prefix('*').is_some_and(|end| one.ends_with(end))
     };
-    if holds(wide, &lower) { Some(host.to_owned()) } else { holds(&lower, wide).then(|| wide.to_owned()) }
+    if holds(wide, &host) { Some(host) } else { holds(&host, wide).then(|| wide.to_owned()) }
 }
 
 #[cfg(test)]

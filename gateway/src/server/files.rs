@@ -211,4 +211,78 @@ mod tests {
         assert!(watch.has_changed());
         assert!(!watch.has_changed());
     }
+
+    #[test]
+    fn whatever_belongs_to_a_source_is_compared_with_how_it_was_when_it_was_read() {
+        use std::os::unix::fs::symlink;
+        use std::path::Path;
+
+        type Change = fn(&Path, &Path);
+        let write = |file: PathBuf, text: &str| std::fs::write(file, text).unwrap();
+        let changes: [(&str, Change); 7] = [
+            ("a file comes", |folder, _| std::fs::write(folder.join("b.yaml"), "one").unwrap()),
+            ("a file goes", |folder, _| std::fs::remove_file(folder.join("a.yaml")).unwrap()),
+            ("another of its length stands in its place", |folder, _| {
+                std::fs::write(folder.join(".new"), "eno").unwrap();
+                std::fs::rename(folder.join(".new"), folder.join("a.yaml")).unwrap();
+            }),
+            ("the link of a ConfigMap is turned", |folder, _| {
+                symlink("..2", folder.join("..new")).unwrap();
+                std::fs::rename(folder.join("..new"), folder.join("..data")).unwrap();
+            }),
+            ("the folder is another", |folder, _| {
+                std::fs::rename(folder, folder.with_extension("old")).unwrap();
+                std::fs::create_dir(folder).unwrap();
+            }),
+            ("the settings beside it are others", |_, beside| {
+                std::fs::write(beside.join("settings.toml"), "three").unwrap();
+            }),
+            ("a certificate that it names is renewed", |_, beside| {
+                std::fs::write(beside.join("tls.pem"), "three").unwrap();
+            }),
+        ];
+        for (name, change) in changes {
+            let directory = tempfile::tempdir().unwrap();
+            let (folder, beside) = (directory.path().join("manifests"), directory.path());
+            for version in ["..1", "..2"] {
+                std::fs::create_dir_all(folder.join(version)).unwrap();
+                write(folder.join(version).join("c.yaml"), "one");
+            }
+            symlink("..1", folder.join("..data")).unwrap();
+            symlink("..data/c.yaml", folder.join("c.yaml")).unwrap();
+            for file in [folder.join("a.yaml"), beside.join("settings.toml"), beside.join("tls.pem")] {
+                write(file, "one");
+            }
+            let source = Source::Manifests(config::manifest::Manifests {
+                paths: vec![folder.clone()],
+                settings: Some(beside.join("settings.toml")),
+                ..Default::default()
+            });
+            let served = Served::default();
+            let _refused = source.read_served(&served);
+            served.also(&[beside.join("tls.pem")]).keep();
+            change(&folder, beside);
+            let mut watch = Watch::new(&source, &served);
+            let told = [watch.has_changed(), watch.has_changed(), watch.has_changed()];
+            assert_eq!(told.iter().filter(|told| **told).count(), 1, "{name}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_is_told_when_it_rests() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a.toml");
+        std::fs::write(&file, "one").unwrap();
+        let (source, served) = (Source::File(file.clone()), Served::default());
+        served.set(look(&source));
+        let mut watch = Watch::new(&source, &served);
+        for length in 4..8 {
+            std::fs::write(&file, "x".repeat(length)).unwrap();
+            assert!(!watch.has_changed(), "{length}");
+        }
+        assert!(watch.has_changed());
+        // One that rested and is written on is told again.
+        std::fs::write(&file, "x".repeat(9)).unwrap();
+        assert_eq!([watch.has_changed(), watch.has_changed(), watch.has_changed()], [false, true, false]);
+    }
 }

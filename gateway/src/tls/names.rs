@@ -5,6 +5,9 @@ use std::net::IpAddr;
 
 use config::ServedName;
 
+/// Bytes of a name (RFC 1035 §2.3.4): a longer host has none of these ends.
+const NAME_BYTES_MAX: usize = 253;
+
 /// A map from names.
 #[derive(Debug, Clone)]
 pub struct Names<T> {
@@ -12,7 +15,7 @@ pub struct Names<T> {
     exact: HashMap<Box<str>, T>,
     /// By the part behind the first label's dot.
     wildcards: HashMap<Box<str>, T>,
-    /// By the end of names, which begins with a dot.
+    /// By the end of names, which begins with a dot, or with a hyphen within a label.
     suffixes: HashMap<Box<str>, T>,
     every: Option<T>,
 }
@@ -72,10 +75,11 @@ impl<T> Names<T> {
         if let Some(found) = self.wildcards.get(rest) {
             return Some(found);
         }
-        if self.suffixes.is_empty() {
+        if self.suffixes.is_empty() || host.len() > NAME_BYTES_MAX {
             return None;
         }
-        let ends = host.bytes().enumerate().filter(|(_, b)| *b == b'.').filter_map(|(at, _)| host.get(at..));
+        let begins = |(at, byte): &(usize, u8)| *at > 0 && matches!(byte, b'.' | b'-');
+        let ends = host.bytes().enumerate().filter(begins).filter_map(|(at, _)| host.get(at..));
         ends.into_iter().find_map(|end| self.suffixes.get(end))
     }
 
@@ -137,6 +141,23 @@ mod tests {
                 .map(|host| found(names, host))
         };
         assert_eq!(of(&names), [Some(3), Some(2), Some(1), None, Some(1), None, None]);
+        // A part of a label, too.
+        *names.served(&suffix("-v2.a.example")) = 4;
+        for (host, wanted) in [
+            ("x-v2.a.example", Some(4)),
+            ("X-y-V2.a.example.", Some(4)),
+            ("b.x-v2.a.example", Some(4)),
+            ("-v2.a.example", Some(2)),
+            ("xv2.a.example", Some(2)),
+            ("x-v2.a.example-v2.other", None),
+        ] {
+            assert_eq!(found(&names, host), wanted, "{host}");
+        }
+        // Longer than a name can be it is none, and costs no look at each of its ends.
+        let long = format!("a{}.example", ".".repeat(16 * 1024));
+        for _ in 0..2_000 {
+            assert_eq!(found(&names, &long), None);
+        }
         *names.served(&ServedName::Any) = 9;
         assert_eq!(of(&names), [Some(3), Some(2), Some(1), Some(9), Some(1), Some(9), Some(9)]);
     }

@@ -15,13 +15,13 @@ pub(super) fn http_route(name: &str, namespace: &str, spec: &str) -> String {
     )
 }
 
-fn gateway(spec: &str) -> String {
+pub(super) fn gateway(spec: &str) -> String {
     format!(
         "{{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {{name: gw, namespace: infra}}, spec: {spec}}}\n---\n"
     )
 }
 
-fn hosts(config: &Config, route: usize) -> Vec<String> {
+pub(super) fn hosts(config: &Config, route: usize) -> Vec<String> {
     config.routes[route].matches[0].hosts.iter().map(ToString::to_string).collect()
 }
 

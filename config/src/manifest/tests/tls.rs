@@ -259,3 +259,94 @@ fn several_authorities_of_a_policy_are_believed_together() {
         all.outcomes
     );
 }
+
+#[test]
+fn an_address_to_listen_on_stands_for_whatever_servers_a_gateway_has() {
+    let servers = |servers: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: g}}\nspec: {{servers: [{servers}]}}\n{ROUTE}"
+        )
+    };
+    let http = "{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*'], tls: {httpsRedirect: true}}";
+    let https = |rest: &str| {
+        format!("{{port: {{number: 443, name: https, protocol: HTTPS}}, hosts: ['*'], tls: {{{rest}}}}}")
+    };
+    let (known, unknown) =
+        (https("mode: SIMPLE, credentialName: shop"), https("mode: SIMPLE, credentialName: no"));
+    let passed = https("mode: PASSTHROUGH");
+    // Servers, whether TLS is spoken there, routes, and what is said.
+    let rows = [
+        (http.to_owned(), false, 1, "httpsRedirect: is not done"),
+        (known.clone(), true, 1, ""),
+        (unknown.clone(), false, 1, "TLS is not spoken at --listen 127.0.0.1:8080"),
+        (passed, false, 1, "TLS is not spoken at --listen 127.0.0.1:8080"),
+        (format!("{http}, {known}"), false, 1, "TLS is not spoken at --listen 127.0.0.1:8080"),
+        (format!("{http}, {unknown}"), false, 1, "httpsRedirect: is not done"),
+    ];
+    for (text, secured, routes, told) in rows {
+        let all = servers(&text);
+        let checked = of(&all, |m| m.listen = vec!["127.0.0.1:8080".to_owned()]).unwrap();
+        assert_eq!(checked.config.listeners.len(), 1, "{text}");
+        assert_eq!(checked.config.listeners[0].tls.is_some(), secured, "{text}");
+        assert_eq!(checked.config.routes.len(), routes, "{text}");
+        assert!(warnings(&checked).contains(told), "{text}\n{}", warnings(&checked));
+        // Nor is anything wrong where settings say where to listen.
+        let folder = tempfile::tempdir().unwrap();
+        let settings = folder.path().join("settings.toml");
+        std::fs::write(&settings, "[[listener]]\nbind = \"127.0.0.1:8081\"\n").unwrap();
+        let checked = of(&all, |m| m.settings = Some(settings)).unwrap();
+        assert_eq!(checked.config.listeners[0].bind.to_string(), "127.0.0.1:8081", "{text}");
+    }
+    // Address by address each port has its own, and whom it sends to HTTPS.
+    let listen = ["127.0.0.1:8080=80", "127.0.0.1:8443=443"].map(str::to_owned);
+    let checked = of(&servers(&format!("{http}, {known}")), |m| m.listen = listen.to_vec()).unwrap();
+    let secured: Vec<bool> = checked.config.listeners.iter().map(|one| one.tls.is_some()).collect();
+    assert_eq!((secured, checked.config.routes.len()), (vec![false, true], 2));
+    // Clients are never let in without the certificate that they were to show.
+    let mutual = format!("{http}, {}", https("mode: MUTUAL, credentialName: shop"));
+    let said = of(&servers(&mutual), |m| m.listen = vec!["127.0.0.1:8080".to_owned()]).unwrap_err();
+    assert!(said.contains("clients show certificates at port 443"), "{said}");
+}
+
+#[test]
+fn a_mesh_around_the_gateway_speaks_all_tls_with_destinations_where_that_is_said() {
+    let route = "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: v}, spec: {hosts: [h], http: [{\
+                 route: [{destination: {host: s, subset: a, port: {number: 443}}}], mirror: {host: s, port: {number: 443}}}]}}\n---\n";
+    let rule = |policy: &str, of_subset: &str| {
+        format!(
+            "{route}{{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {{name: d}}, spec: {{host: s, trafficPolicy: \
+             {{{policy}}}, subsets: [{{name: a, trafficPolicy: {{{of_subset}}}}}]}}}}\n---\n"
+        )
+    };
+    let mesh = "tls: {mode: ISTIO_MUTUAL}";
+    let port = format!("portLevelSettings: [{{port: {{number: 443}}, {mesh}}}]");
+    let files = "tls: {mode: MUTUAL, clientCertificate: us.pem, privateKey: us.key}";
+    let policy = "{apiVersion: v1, kind: Service, metadata: {name: s}, spec: {ports: [{name: x, port: 443}]}}\n---\n\
+                  {apiVersion: gateway.networking.k8s.io/v1, kind: BackendTLSPolicy, metadata: {name: p}, spec: {targetRefs: \
+                  [{group: '', kind: Service, name: s}], validation: {wellKnownCACertificates: System, hostname: a.b}}}\n";
+    let https = "{apiVersion: v1, kind: Service, metadata: {name: s}, spec: {ports: [{port: 443, appProtocol: https}]}}\n";
+    // Whether a certificate of the mesh would be needed.
+    let rows = [
+        (rule(mesh, ""), true),
+        (rule("", mesh), true),
+        (rule(&port, ""), true),
+        (rule("", &port), true),
+        (rule(files, ""), false),
+        (format!("{}{policy}", rule("", "")), false),
+        (format!("{}{https}", rule("", "")), false),
+    ];
+    for (text, needs_mesh) in rows {
+        let endpoints = || vec!["s=127.0.0.1:1".to_owned(), "s/a=127.0.0.1:2".to_owned()];
+        let alone = of(&text, |m| m.endpoints = endpoints());
+        match alone {
+            Ok(checked) => assert!(!needs_mesh && checked.config.upstreams[0].tls.is_some(), "{text}"),
+            Err(said) => assert!(needs_mesh && said.contains("--plaintext-upstreams"), "{text}\n{said}"),
+        }
+        let inside = of(&text, |m| {
+            m.endpoints = endpoints();
+            m.plaintext.upstreams = true;
+        });
+        let config = inside.unwrap().config;
+        assert!(config.upstreams.iter().all(|one| one.tls.is_none()), "{text}");
+    }
+}

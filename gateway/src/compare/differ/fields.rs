@@ -15,11 +15,21 @@ pub(super) fn fields(of: &[u8]) -> Fields {
     for line in lines(of) {
         let name = field_name(line);
         let value = line.get(name.len() + 1..).unwrap_or_default().trim_ascii();
-        let value = String::from_utf8_lossy(value).into_owned();
+        let value = text(value);
         let name = String::from_utf8_lossy(name).to_ascii_lowercase();
         all.entry(name).or_default().push(value);
     }
     all
+}
+
+/// A value as text: bytes that are none stay told apart (obs-text, RFC 9110 §5.5).
+fn text(value: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in value.utf8_chunks() {
+        text.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+    }
+    text
 }
 
 /// In lower case, without parameters; empty where the answer does not say.
@@ -103,9 +113,7 @@ impl Found<'_> {
         let attributes: BTreeSet<&String> = a.attributes.keys().chain(b.attributes.keys()).collect();
         for attribute in attributes {
             let (a, b) = (a.attributes.get(attribute).copied(), b.attributes.get(attribute).copied());
-            let said = |of: Option<&str>| {
-                of.map(|of| grammar::canonical(attribute, &[of.to_owned()]).unwrap_or_else(|| of.to_owned()))
-            };
+            let said = |of: Option<&str>| of.map(|of| grammar::attribute(attribute, of));
             let place = format!("{place}.{attribute}");
             if said(a) == said(b) || !self.rules.compares_field(&place.to_ascii_lowercase()) {
                 continue;

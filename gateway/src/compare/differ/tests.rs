@@ -184,6 +184,18 @@ fn each_cookie_that_a_client_keeps_apart_is_compared_by_itself() {
         ),
         ("Set-Cookie: =1\nSet-Cookie: b=1\n", "Set-Cookie: b=1\n", &["header set-cookie 1 → nothing"]),
         ("Set-Cookie: JSESSIONID=1; Secure\n", "Set-Cookie: JSESSIONID=2\n", &[]),
+        // Attributes in any order and in each way of writing them.
+        (
+            "Set-Cookie: a=1; Path=/; Domain=.Shop.Example; SameSite=Lax; Expires=Thu, 01-Jan-1970 00:00:00 GMT\n",
+            "Set-Cookie: a=1;expires=Thu, 01 Jan 1970 00:00:00 GMT;samesite=lax;domain=shop.example;path=/\n",
+            &[],
+        ),
+        // Cookies of other names in any order, one of which is another.
+        (
+            "Set-Cookie: a=1\nSet-Cookie: b=1\nSet-Cookie: c=1\n",
+            "Set-Cookie: c=1\nSet-Cookie: a=1\nSet-Cookie: b=2\n",
+            &["header set-cookie.b 1 → 2"],
+        ),
     ];
     let rules = Compare { ignore_headers: vec!["set-cookie.jsessionid*".into()], ..plain() };
     for (a, b, expect) in rows {
@@ -278,11 +290,26 @@ fn what_the_rules_leave_out_is_no_difference() {
 
 #[test]
 fn whatever_calls_itself_json_is_compared_by_its_values() {
-    for kind in ["application/json", "text/json", "application/problem+json; charset=utf-8"] {
+    let kinds = [
+        "application/json",
+        "text/json",
+        "application/problem+json; charset=utf-8",
+        "Application/JSON",
+        "text/json;charset=UTF-8",
+        "image/svg+JSON",
+    ];
+    for kind in kinds {
         let of = |content: &str| answer(200, &format!("Content-Type: {kind}\n"), content);
         let (a, b) = (of(r#"{"n":1,"m":[]}"#), of(r#"{ "m": [], "n": 1 }"#));
         assert_eq!(told(&plain(), &Redact::default(), &a, &b), Vec::<String>::new(), "{kind}");
         assert_eq!(told(&plain(), &Redact::default(), &a, &of(r#"{"n":2,"m":[]}"#)).len(), 1, "{kind}");
+    }
+    // A byte order mark is no JSON, and other types are none though they hold some: both are texts.
+    let of = |kind: &str, content: &str| answer(200, &format!("Content-Type: {kind}\n"), content);
+    for (kind, mark) in [("application/json", "\u{feff}"), ("application/jsonp", ""), ("text/plain", "")] {
+        let (a, b) = (of(kind, &format!(r#"{mark}{{"n":1}}"#)), of(kind, r#"{ "n": 1 }"#));
+        let found = told(&plain(), &Redact::default(), &a, &b);
+        assert!(found.len() == 1 && found[0].starts_with("body body "), "{kind}: {found:?}");
     }
 }
 
@@ -420,6 +447,20 @@ fn what_is_no_text_is_compared_by_its_bytes() {
     assert!(found[0].starts_with("body body 2 bytes, hash "), "{found:?}");
     let found = told(&plain(), &none, &bytes(b"A\xff"), &bytes(b"A\xef\xbf\xbd"));
     assert_eq!(found.len(), 1, "{found:?}");
+    // Nor do fields lose what is no text (RFC 9110 §5.5).
+    let field = |line: &[u8]| Answer { fields: [line, b"\r\n"].concat().into(), ..answer(200, "", "") };
+    for (one, other, differ) in [
+        (&b"X: caf\xe9"[..], &b"X: caf\xe9"[..], false),
+        (b"X: caf\xe9", b"x:  caf\xe9 ", false),
+        (b"X: caf\xe9", b"X: caf\xe8", true),
+        (b"X: caf\xe9", b"X: caf\xef\xbf\xbd", true),
+        (b"X: caf\xe9", b"X: caf\xc3\xa9", true),
+        (b"Set-Cookie: a=\xe9", b"Set-Cookie: a=\xe8", true),
+        (b"Vary: \xe9", b"Vary: \xe8", true),
+    ] {
+        let found = told(&plain(), &none, &field(one), &field(other));
+        assert_eq!(!found.is_empty(), differ, "{} {}: {found:?}", one.escape_ascii(), other.escape_ascii());
+    }
 }
 
 #[test]

@@ -415,6 +415,13 @@ mod tests {
             ("GET / HTTP/1.1 \r\nHost: a\r\n\r\n", 400),
             ("GET /#f HTTP/1.1\r\nHost: a\r\n\r\n", 400),
             ("GET /\u{e4} HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET /?q=\u{e4} HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET http://a/\u{e4} HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET /%C3%A4 HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+            ("GET / HTTP/1.1\r\nHost: \u{e4}.example\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a.:00080\r\n\r\n", 200),
+            // A zone is its machine's own, and means nothing to another (RFC 6874 §1).
+            ("GET / HTTP/1.1\r\nHost: [fe80::1%25eth0]\r\n\r\n", 400),
             ("GET / HTTP/1.1\r\n\r\n", 400),
             ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
             ("GET / HTTP/1.1\r\nHost:\r\n\r\n", 400),

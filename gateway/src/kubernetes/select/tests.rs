@@ -76,13 +76,22 @@ fn a_gateway_that_selects_other_pods_is_not_ours() {
 
 #[test]
 fn hosts_are_those_that_the_gateway_lets_in() {
-    let rows: [(Value, Value, Option<Value>); 6] = [
+    let rows: [(Value, Value, Option<Value>); 13] = [
         (json!(["a.test"]), json!(["*.test"]), Some(json!(["a.test"]))),
         (json!(["a.test"]), json!(["b.test"]), None),
         (json!(["*"]), json!(["b.test", "c.test"]), Some(json!(["b.test", "c.test"]))),
         (json!(["a.test", "x.y"]), json!(["shop/a.test"]), Some(json!(["a.test"]))),
         (json!(["a.test"]), json!(["./a.test"]), None),
         (json!(["*.a.test"]), json!(["*.test"]), Some(json!(["*.a.test"]))),
+        // Spellings of one host.
+        (json!(["a.test."]), json!(["a.test"]), Some(json!(["a.test"]))),
+        (json!(["a.test"]), json!(["shop/A.Test."]), Some(json!(["a.test"]))),
+        (json!(["a.test."]), json!(["*.Test."]), Some(json!(["a.test"]))),
+        (json!(["a.test.", "A.test"]), json!(["*"]), Some(json!(["a.test"]))),
+        (json!(["a.test.."]), json!(["a.test"]), None),
+        // A part of a label.
+        (json!(["*.test"]), json!(["*-v2.test"]), Some(json!(["*-v2.test"]))),
+        (json!(["a-v2.test"]), json!(["*-v2.test"]), Some(json!(["a-v2.test"]))),
     ];
     for (hosts, let_in, wanted) in rows {
         let vs = json!({"hosts": hosts, "gateways": ["edge/gw"], "http": []});

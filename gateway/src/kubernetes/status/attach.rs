@@ -265,10 +265,16 @@ fn fault(store: &Store, (of, namespace): (Kind, &str), backend: &Value) -> Optio
     };
     let port = backend.get("port").and_then(Value::as_u64);
     let ports = service.pointer("/spec/ports").and_then(Value::as_array);
-    let Some(port) = ports.and_then(|ports| ports.iter().find(|one| one["port"].as_u64() == port)) else {
+    // Of two of one number the one of TCP is asked: HTTP/3 stands beside HTTPS so.
+    let transport = |one: &Value| text(one, "protocol").to_ascii_uppercase();
+    let is_tcp = |one: &&Value| matches!(transport(one).as_str(), "" | "TCP");
+    let mut named = ports.into_iter().flatten().filter(|one| one["port"].as_u64() == port);
+    let first = named.next();
+    let Some(port) = first.filter(is_tcp).or_else(|| named.find(is_tcp)).or(first) else {
         return not_found(format!("Service {own}/{name} has no such port"));
     };
-    let protocol = port.get("appProtocol").and_then(Value::as_str)?;
+    let key = if is_tcp(&port) { "appProtocol" } else { "protocol" };
+    let protocol = port.get(key).and_then(Value::as_str)?;
     let why = is_spoken(protocol, of == Kind::GrpcRoute).err()?;
     Some((3, ("UnsupportedProtocol", format!("Service {own}/{name}: {why}"))))
 }

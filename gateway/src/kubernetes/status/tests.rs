@@ -278,27 +278,33 @@ fn of_two_kinds_of_routes_that_want_a_host_of_one_listener_the_older_is_accepted
 
 #[test]
 fn a_backend_that_cannot_be_spoken_to_is_told_as_such() {
+    let port = |protocol: &str| json!({"port": 80, "appProtocol": protocol});
+    let udp = json!({"port": 80, "protocol": "UDP"});
     let rows = [
-        ("mysql", Kind::HttpRoute, "ResolvedRefs=False/UnsupportedProtocol"),
-        ("kubernetes.io/ws", Kind::HttpRoute, "ResolvedRefs=True/ResolvedRefs"),
-        ("kubernetes.io/ws", Kind::GrpcRoute, "ResolvedRefs=False/UnsupportedProtocol"),
-        ("kubernetes.io/h2c", Kind::HttpRoute, "ResolvedRefs=True/ResolvedRefs"),
-        ("kubernetes.io/h2c", Kind::GrpcRoute, "ResolvedRefs=True/ResolvedRefs"),
+        (json!([port("mysql")]), Kind::HttpRoute, "ResolvedRefs=False/UnsupportedProtocol"),
+        (json!([port("kubernetes.io/ws")]), Kind::HttpRoute, "ResolvedRefs=True/ResolvedRefs"),
+        (json!([port("kubernetes.io/ws")]), Kind::GrpcRoute, "ResolvedRefs=False/UnsupportedProtocol"),
+        (json!([port("kubernetes.io/h2c")]), Kind::HttpRoute, "ResolvedRefs=True/ResolvedRefs"),
+        (json!([port("kubernetes.io/h2c")]), Kind::GrpcRoute, "ResolvedRefs=True/ResolvedRefs"),
+        (json!([port("HTTPS")]), Kind::HttpRoute, "ResolvedRefs=True/ResolvedRefs"),
+        // Another transport, alone and beside one that is asked.
+        (json!([udp]), Kind::HttpRoute, "ResolvedRefs=False/UnsupportedProtocol"),
+        (
+            json!([{"port": 80, "protocol": "SCTP", "appProtocol": "http"}]),
+            Kind::GrpcRoute,
+            "ResolvedRefs=False/UnsupportedProtocol",
+        ),
+        (json!([udp, port("http")]), Kind::HttpRoute, "ResolvedRefs=True/ResolvedRefs"),
+        (json!([udp, port("mysql")]), Kind::HttpRoute, "ResolvedRefs=False/UnsupportedProtocol"),
     ];
-    for (protocol, kind, resolved) in rows {
+    for (ports, kind, resolved) in rows {
         let mut store = cluster(json!([http("a", 80)]));
-        put(
-            &mut store,
-            Kind::Service,
-            ("n", "s"),
-            1,
-            json!({"ports": [{"port": 80, "appProtocol": protocol}]}),
-        );
+        put(&mut store, Kind::Service, ("n", "s"), 1, json!({"ports": ports}));
         let rules = json!([{"backendRefs": [{"name": "s", "port": 80}]}]);
         put(&mut store, kind, ("n", "r"), 1, json!({"parentRefs": [{"name": "gw"}], "rules": rules}));
         let all = said_of(&store, &served(&store), &BTreeSet::new());
         let said = reasons(&of(&all, kind, "r")["parents"][0]);
-        assert_eq!(said, ["Accepted=True/Accepted", resolved], "{protocol} {kind:?}");
+        assert_eq!(said, ["Accepted=True/Accepted", resolved], "{ports} {kind:?}");
     }
 }
 
