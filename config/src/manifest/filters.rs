@@ -1,4 +1,5 @@
-//! What single filters of the Gateway API change: fields of a head, and paths. A filter that says half of it would change nothing.
+//! The changes of single filters of the Gateway API: fields of a head, and paths. A filter that says half of a change is refused:
+//! it would change nothing.
 
 use super::gateway_api::{HeaderModifier, HeaderValue, PathModifier};
 use super::header_edits;
@@ -27,7 +28,7 @@ pub(super) fn edits(key: &Key<HeaderModifier>, report: &mut Report) -> Key<file:
     header_edits(&set, &add, &written.remove, &given.at)
 }
 
-/// The whole path, or what was matched of it.
+/// The replacement of the whole path, and that of the matched part.
 pub(super) fn path(key: &Key<PathModifier>, report: &mut Report) -> (Key<String>, Key<String>) {
     let Some(path) = key.given() else { return (Key::Absent, Key::Absent) };
     let PathModifier { r#type, replace_full_path: whole, replace_prefix_match: prefix } = &path.value;

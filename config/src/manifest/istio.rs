@@ -329,7 +329,8 @@ tables! {
 
     /// `spec` of Istio's own Gateway.
     pub(crate) struct Gateway {
-        selector: Remark,
+        /// Labels of the pods that have its listeners.
+        selector: Named<String>,
         servers: List<Server>,
     }
 

@@ -1,5 +1,7 @@
 //! Where requests come in: the Gateways' listeners, or the addresses that stand for them.
 
+use std::collections::BTreeSet;
+
 use super::gateway_api::ReferenceGrant;
 use super::ports::{Listen, Ports};
 use super::secrets::Secrets;
@@ -239,6 +241,25 @@ impl Around<'_> {
     }
 }
 
+/// Warns where files have Gateways for different pods: this process has the listeners of all. Of a cluster's, only those that are
+/// for this process come here.
+fn other_pods(gateways: &[Resource<istio::Gateway>], report: &mut Report) {
+    let selected = |gateway: &Resource<istio::Gateway>| -> Option<BTreeSet<(String, String)>> {
+        let pair = |(name, value): &(At<String>, Key<String>)| {
+            Some((name.value.clone(), value.given()?.value.clone()))
+        };
+        Some(gateway.spec.selector.given()?.value.iter().filter_map(pair).collect())
+    };
+    let Some(first) = gateways.iter().find_map(selected).filter(|_| !report.is_by_resource()) else { return };
+    for gateway in gateways {
+        if let (Some(at), true) =
+            (gateway.spec.selector.place(), selected(gateway).is_some_and(|own| own != first))
+        {
+            report.warn(at, "is ignored: it is for other pods than the selector of another Gateway, and the listeners of both are here");
+        }
+    }
+}
+
 /// Every server; the faults of their protocols are reported.
 fn asked<'g>(
     gateways: &'g [Resource<istio::Gateway>],
@@ -246,6 +267,7 @@ fn asked<'g>(
     report: &mut Report,
 ) -> Vec<Asked<'g>> {
     let mut all = Vec::new();
+    other_pods(gateways, report);
     for gateway in gateways {
         let servers = gateway.spec.servers.given().map(|list| list.value.as_slice()).unwrap_or_default();
         for server in servers.iter().filter_map(Key::given) {

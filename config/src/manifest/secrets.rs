@@ -58,7 +58,7 @@ struct Bound {
     used: bool,
 }
 
-/// What holds them, its namespace and its name.
+/// The kind of the holder, its namespace and its name.
 type Id = (Holder, String, String);
 
 /// The data of an object, by key.
@@ -198,8 +198,8 @@ impl Secrets {
         self.known.contains_key(&(holder, namespace.to_owned(), name.to_owned()))
     }
 
-    /// The materials in use that are in no file; reports each `--secret` that nothing refers to, and what cannot be read of an object
-    /// that something does.
+    /// The materials in use that are in no file. Reports each `--secret` that nothing refers to, and unreadable values of objects that
+    /// something refers to.
     pub(super) fn finish(self, report: &mut Report) -> Materials {
         for bound in self.bound.iter().filter(|bound| !bound.used) {
             report.warn(&bound.at, format!("nothing that is served refers to {}", bound.name));

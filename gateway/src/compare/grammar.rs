@@ -215,7 +215,7 @@ mod tests {
             ("allow", "GET, HEAD", "HEAD,GET"),
             ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT"),
             ("etag", "W/\"a\"", "\"a\""),
-            // Lists in any order, with any blanks, with what stands there twice or not at all.
+            // Lists in any order, with any blanks, with items that are there twice or empty.
             ("accept-ranges", "Bytes", "bytes"),
             ("vary", "Accept-Encoding,Origin", "origin ,\taccept-encoding, ,Origin"),
             ("allow", "GET,HEAD", "HEAD , GET, GET"),
@@ -230,7 +230,7 @@ mod tests {
             ("content-type", "multipart/x; boundary=\"a b\"; q=1", "multipart/x;q=1;boundary=\"a b\""),
             ("content-type", "text/x; a=\"\\\"\"", "text/x;A=\"\\\"\""),
             ("content-disposition", "Attachment; filename=\"a.txt\"", "attachment;FileName=a.txt"),
-            // Dates in each format, and what is no date.
+            // Dates in each format, and values that are no date.
             ("expires", "Sun, 06 Nov 1994 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"),
             ("expires", "0", "-1"),
             ("expires", "0", "Thu, 01 Jan 1970 00:00:00 GMT"),

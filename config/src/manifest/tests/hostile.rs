@@ -55,7 +55,7 @@ fn what_kubernetes_writes_is_read() {
 #[test]
 fn a_text_of_many_keys_or_services_takes_a_moment() {
     let keys: String = (0..100_000).map(|n| format!("k{n}: 1\n")).collect();
-    let begun = std::time::Instant::now();
+    let begun = seconds_on_a_core();
     assert!(refused(&keys, &[]).contains("is no manifest"));
     let one = |n: usize| {
         format!(
@@ -68,7 +68,14 @@ fn a_text_of_many_keys_or_services_takes_a_moment() {
     let endpoints: Vec<&str> = endpoints.iter().map(String::as_str).collect();
     assert_eq!(accepted(&services, &endpoints).config.routes.len(), 3_000);
     // Each looked at once is a second; each beside each other would be minutes.
-    assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{:?}", begun.elapsed());
+    let took = seconds_on_a_core() - begun;
+    assert!(took < 30.0, "{took} s");
+}
+
+/// The time that this thread has run, whatever runs beside it.
+fn seconds_on_a_core() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    text.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9
 }
 
 #[test]

@@ -203,7 +203,7 @@ fn every_reference_into_another_namespace_needs_its_own_grant() {
         let config = accepted(&[mirrored.clone(), grant].concat(), &endpoints).config;
         assert_eq!((config.routes[0].mirrors.len(), config.routes[0].primaries().len()), (mirrors, 1));
     }
-    // No grant makes a Service of what is none.
+    // No grant makes a Service of another kind.
     let strange = http_route(
         "r",
         "default",
@@ -218,7 +218,7 @@ fn every_reference_into_another_namespace_needs_its_own_grant() {
 fn operators_are_read_wherever_istio_has_values_of_fields() {
     let endpoints = ["s=127.0.0.1:1", "m=127.0.0.1:2"];
     let text = |inner: &str| virtual_service("v", &format!("{{hosts: [h], http: [{{{inner}}}]}}"));
-    // Of one destination, and added beside what is there.
+    // Of one destination, and added beside the fields that are there.
     let config = accepted(
         &text("route: [{destination: {host: s}, headers: {request: {add: {x-p: '%PROTOCOL%'}}, response: {set: {x-q: '5%%'}}}}]"),
         &endpoints,
@@ -341,7 +341,7 @@ fn what_nobody_refers_to_or_reads_stops_no_directory() {
     {
         assert!(said.lines().any(|line| line.contains(name)), "{name}\n{said}");
     }
-    // What is read of them must be sound.
+    // The parts that are read must be sound.
     let used = "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {x: &p [{port: 80}], ports: *p}\n";
     let problems = beside(&[("service.yaml", used)]).unwrap_err();
     assert!(problems[0].to_string().contains("Service/s spec.ports: is an alias"), "{problems:?}");
@@ -370,7 +370,7 @@ fn what_vanishes_where_nothing_is_forwarded_is_said_of_calls_and_of_shares_too()
     );
     let said = warnings(&accepted(&text, &endpoints));
     assert_eq!(said.matches("is ignored: this share is redirected").count(), 2, "{said}");
-    // Retries that are switched off are told what they leave out.
+    // Retries that are switched off say which keys they leave out.
     let off = "{hosts: [h], http: [{route: [{destination: {host: s}}], retries: {attempts: 0, perTryTimeout: 2s, retryOn: 5xx}}]}";
     let said = warnings(&accepted(&virtual_service("v", off), &endpoints));
     for told in ["retries.perTryTimeout: is ignored", "retries.retryOn: is ignored"] {
@@ -483,4 +483,25 @@ fn the_port_of_a_redirect_is_the_requests_where_its_scheme_stays() {
         assert_eq!(redirect.port, None, "{keys}");
     }
     assert!(refused(&text("uri: /x, derivePort: FROM_NOWHERE"), &[]).contains("is not known"));
+}
+
+#[test]
+fn listeners_for_other_pods_are_said_to_be_here_too() {
+    let gateway = |name: &str, selector: &str| {
+        format!(
+            "{{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {{name: {name}}}, spec: {{{selector}servers: [{{port: {{number: 80, \
+             name: http, protocol: HTTP}}, hosts: ['*']}}]}}}}\n---\n"
+        )
+    };
+    let route = virtual_service("v", &format!("{{hosts: ['*'], gateways: [a, b], {REPLY}}}"));
+    let warnings = |one: &str, other: &str| {
+        let checked = accepted(&[gateway("a", one), gateway("b", other), route.clone()].concat(), &[]);
+        let said = checked.warnings.iter().map(ToString::to_string);
+        said.filter(|said| said.contains("for other pods")).collect::<Vec<_>>()
+    };
+    let (inward, outward) = ("selector: {istio: ingressgateway}, ", "selector: {istio: egressgateway}, ");
+    assert_eq!(warnings(inward, inward), [] as [String; 0]);
+    assert_eq!(warnings(inward, ""), [] as [String; 0]);
+    let said = warnings(inward, outward);
+    assert!(said.len() == 1 && said[0].contains("spec.selector"), "{said:?}");
 }

@@ -274,7 +274,7 @@ fn an_address_to_listen_on_stands_for_whatever_servers_a_gateway_has() {
     let (known, unknown) =
         (https("mode: SIMPLE, credentialName: shop"), https("mode: SIMPLE, credentialName: no"));
     let passed = https("mode: PASSTHROUGH");
-    // Servers, whether TLS is spoken there, routes, and what is said.
+    // Servers, whether TLS is spoken there, routes, and warnings.
     let rows = [
         (http.to_owned(), false, 1, "httpsRedirect: is not done"),
         (known.clone(), true, 1, ""),

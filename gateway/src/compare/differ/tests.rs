@@ -447,7 +447,7 @@ fn what_is_no_text_is_compared_by_its_bytes() {
     assert!(found[0].starts_with("body body 2 bytes, hash "), "{found:?}");
     let found = told(&plain(), &none, &bytes(b"A\xff"), &bytes(b"A\xef\xbf\xbd"));
     assert_eq!(found.len(), 1, "{found:?}");
-    // Nor do fields lose what is no text (RFC 9110 §5.5).
+    // Nor do fields lose bytes that are no text (RFC 9110 §5.5).
     let field = |line: &[u8]| Answer { fields: [line, b"\r\n"].concat().into(), ..answer(200, "", "") };
     for (one, other, differ) in [
         (&b"X: caf\xe9"[..], &b"X: caf\xe9"[..], false),

@@ -327,7 +327,10 @@ impl<'w> Collector<'w> {
         let fault = match (authority, field, self.hosts) {
             (None, None, _) => Some(Fault::bad("Host is missing")),
             (_, _, 2..) => Some(Fault::bad("more than one Host")),
-            (Some(given), Some(other), _) if given != other && without_port(given) != without_port(other) => {
+            // Another spelling of it means the same (RFC 3986 §6.2.2.1).
+            (Some(given), Some(other), _)
+                if given != other && !without_port(given).eq_ignore_ascii_case(&without_port(other)) =>
+            {
                 Some(Fault::bad("Host is not :authority"))
             }
             (Some(given), _, _) | (None, Some(given), _) => check_host(given).err(),
