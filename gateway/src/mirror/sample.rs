@@ -55,14 +55,14 @@ impl Strata {
             at => at,
         };
         self.0.set(at + 1);
-        let tenth = turned(at / 10, at % 10);
-        let hundredth = turned(mix(at / 100) ^ tenth, at / 10 % 10);
+        let tenth = turned(at / 10, at);
+        let hundredth = turned(mix(at / 100).wrapping_add(tenth), at / 10);
         let rest = ((random.next() >> 32) * 10_000) >> 32;
         Draw((tenth * 100_000 + hundredth * 10_000 + rest) as u32)
     }
 }
 
-/// The digit at a place among all ten, in an order that `key` draws.
+/// The digit at a place among all ten, in an order that `key` draws; the last digit of `place` counts.
 fn turned(key: u64, place: u64) -> u64 {
     let drawn = mix(key);
     // Of every factor that has none in common with ten, and from any digit on.
@@ -87,6 +87,17 @@ mod tests {
                     assert!(strata.iter().copied().eq(0..count as u32), "{draws:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_share_of_less_than_a_hundredth_is_met_by_chance() {
+        let (random, strata) = (Random::new(3), Strata::default());
+        let draws: Vec<Draw> = (0..1_000_000).map(|_| strata.draw(&random)).collect();
+        for per_million in [100, 3_000, 9_990, 12_345] {
+            let taken = draws.iter().filter(|draw| draw.takes(Percent { per_million })).count() as f64;
+            let (n, p) = (draws.len() as f64, f64::from(per_million) / 1e6);
+            assert!((taken - n * p).abs() <= 3.0 * (n * p * (1.0 - p)).sqrt(), "{per_million}: {taken}");
         }
     }
 
