@@ -38,6 +38,10 @@ impl Session {
         Self { door, wire, current: Mutex::default() }
     }
 
+    pub(super) fn another(&self) -> Self {
+        Self::new(self.door.clone(), self.wire)
+    }
+
     /// The content of a response of 200, and of a call whose status is 0.
     pub(super) async fn exchange(&self, request: &Request) -> Result<Vec<u8>, Failure> {
         for _ in 1..TRIES {
@@ -171,7 +175,7 @@ impl Session {
 
     /// Begins, and resets its stream, or ends a connection of its own in the middle.
     pub(super) async fn leave(&self, request: &Request, random: &mut fastrand::Rng) {
-        let own = Self::new(self.door.clone(), self.wire);
+        let own = self.another();
         let is_alone = random.bool();
         let session = if is_alone { &own } else { self };
         let some = if random.bool() { request.content.len() } else { random.usize(..request.content.len()) };

@@ -10,6 +10,7 @@ use h2::{RecvStream, SendStream};
 use http::Method;
 use loadgen::http1::head;
 use loadgen::websocket::{self, Frames, KEY, Opcode, Role};
+use tokio::io::AsyncWriteExt;
 
 use super::door::{Door, Stream, patiently};
 use super::http1::{read_more, write};
@@ -62,11 +63,7 @@ impl Client {
 
     /// Goes away with a message begun.
     pub(super) async fn leave(&mut self, request: &Request, random: &mut fastrand::Rng) {
-        let tunnel = match self.open.take() {
-            Some(tunnel) => Ok(tunnel),
-            None => self.way.open(&request.path, 1).await,
-        };
-        let Ok(mut tunnel) = tunnel else { return };
+        let Ok(mut tunnel) = self.way.alone().open(&request.path, 1).await else { return };
         let frame = websocket::frame(Role::Client, Opcode::Binary, &request.content);
         let some = if random.bool() { frame.len() } else { random.usize(..frame.len()) };
         let _ = tunnel.line.write(&frame[..some]).await;
@@ -75,6 +72,15 @@ impl Client {
 }
 
 impl Way {
+    /// The same on a connection that nobody else is on, for those who leave: resets of tunnels that are answered once in many
+    /// messages would use up what a connection may have of them.
+    fn alone(&self) -> Self {
+        match self {
+            Self::Upgrade(door, wire) => Self::Upgrade(door.clone(), *wire),
+            Self::Connect(session) => Self::Connect(Rc::new(session.another())),
+        }
+    }
+
     async fn open(&self, path: &str, messages: u32) -> Result<Tunnel, Failure> {
         let (line, unread) = match self {
             Self::Upgrade(door, wire) => upgrade(door.open(*wire).await?, path).await?,
@@ -141,6 +147,14 @@ impl Line {
         }
     }
 
+    /// Nothing more is written.
+    async fn finish(&mut self) -> Result<(), Failure> {
+        match self {
+            Self::Bytes(stream) => patiently(stream.shutdown()).await,
+            Self::Stream(sender, _) => Ok(sender.send_data(Bytes::new(), true)?),
+        }
+    }
+
     /// False at the end.
     async fn read(&mut self, into: &mut Vec<u8>) -> Result<bool, Failure> {
         match self {
@@ -189,14 +203,18 @@ impl Tunnel {
         }
     }
 
+    /// A closing handshake, and the end of the line in both directions: a stream that is dropped would be reset.
     async fn close(mut self) -> Result<(), Failure> {
         self.line.write(&websocket::frame(Role::Client, Opcode::Close, &[])).await?;
         loop {
             match self.whole().await? {
-                (Opcode::Close, _) => return Ok(()),
+                (Opcode::Close, _) => break,
                 (Opcode::Ping | Opcode::Pong, _) => {}
                 _ => return Err(Failure::new("a message nobody asked for")),
             }
         }
+        self.line.finish().await?;
+        while self.line.read(&mut self.unread).await? {}
+        if self.unread.is_empty() { Ok(()) } else { Err(Failure::new("bytes behind the end")) }
     }
 }
