@@ -161,9 +161,7 @@ impl Lane {
             match request.judge(self.client.exchange(&request, &mut self.random).await) {
                 End::Whole => self.seen.whole(self.wire),
                 End::Wrong(what) => self.seen.is_wrong(self.wire, what),
-                End::Failed(what) => self.seen.failed(self.wire, what, || {
-                    format!("{} of {} bytes", request.path, request.content.len())
-                }),
+                End::Failed(what, which) => self.seen.failed(self.wire, what, which),
             }
         }
     }

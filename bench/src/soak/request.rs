@@ -44,7 +44,10 @@ impl Request {
             Ok(content) if content == self.content => End::Whole,
             Ok(content) => End::Wrong(self.differs(&content)),
             // Content before a failure is the client's own too.
-            Err(failure) if self.content.starts_with(&failure.so_far) => End::Failed(failure.what),
+            Err(failure) if self.content.starts_with(&failure.so_far) => End::Failed(
+                failure.what,
+                format!("{} of {} bytes{}", self.path, self.content.len(), failure.place),
+            ),
             Err(failure) => End::Wrong(format!("{}, then {}", self.differs(&failure.so_far), failure.what)),
         }
     }
@@ -67,21 +70,23 @@ pub(super) enum End {
     Whole,
     /// Another's response, or nobody's.
     Wrong(String),
-    /// Neither: its status, or what happened to its connection.
-    Failed(String),
+    /// Neither: its status, or what happened to its connection; and which request it was.
+    Failed(String, String),
 }
 
 /// A request that was not answered whole.
 #[derive(Debug, Default)]
 pub(super) struct Failure {
     pub what: String,
+    /// Where in a conversation it happened, if that is more than one exchange.
+    pub place: String,
     /// Content of a response that had begun well.
     pub so_far: Vec<u8>,
 }
 
 impl Failure {
     pub(super) fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), so_far: Vec::new() }
+        Self { what: what.into(), ..Self::default() }
     }
 
     pub(super) fn after(self, so_far: Vec<u8>) -> Self {
@@ -125,7 +130,7 @@ mod tests {
             assert_eq!(request.judge(Ok(other.clone())), End::Whole, "{wire:?}");
             assert!(matches!(request.judge(Ok(other[1..].to_vec())), End::Wrong(_)), "{wire:?}");
             let part = Failure::new("cut").after(other[..other.len() / 2].to_vec());
-            assert_eq!(request.judge(Err(part)), End::Failed("cut".into()), "{wire:?}");
+            assert!(matches!(request.judge(Err(part)), End::Failed(what, _) if what == "cut"), "{wire:?}");
             other[0] ^= 1;
             assert!(
                 matches!(request.judge(Err(Failure::new("cut").after(other))), End::Wrong(_)),

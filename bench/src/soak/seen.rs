@@ -127,10 +127,10 @@ impl Seen {
     }
 
     /// `which`: the request, to be written down where it had to be answered.
-    pub(super) fn failed(&self, wire: Wire, what: String, which: impl Fn() -> String) {
+    pub(super) fn failed(&self, wire: Wire, what: String, which: String) {
         let mut state = self.state();
         if self.is_strict.load(Relaxed) {
-            keep(&mut state.suspects, || format!("{}: {what}: {}", wire.name(), which()));
+            keep(&mut state.suspects, || format!("{}: {what}: {which}", wire.name()));
         }
         *state.counts.0.entry(wire).or_default().errors.entry(what).or_default() += 1;
     }
@@ -156,12 +156,12 @@ mod tests {
     #[test]
     fn counts_are_told_by_wire_and_taken_between_two_looks() {
         let seen = Seen::default();
-        seen.failed(Wire::Http1, "cut".into(), String::new);
+        seen.failed(Wire::Http1, "cut".into(), String::new());
         let before = seen.counts();
         seen.set_strict(true);
         seen.whole(Wire::Http1);
-        seen.failed(Wire::Http2, "502".into(), || "which".into());
-        seen.failed(Wire::Http1, "502".into(), || "another".into());
+        seen.failed(Wire::Http2, "502".into(), "which".into());
+        seen.failed(Wire::Http1, "502".into(), "another".into());
         let since = seen.counts().since(&before);
         assert_eq!((since.of(Wire::Http1).whole, since.of(Wire::Http1).failed()), (1, 1));
         assert_eq!(since.all().errors, BTreeMap::from([("502".to_string(), 2)]));

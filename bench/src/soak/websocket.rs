@@ -50,11 +50,17 @@ impl Client {
             Some(tunnel) => tunnel,
             None => self.way.open(&request.path, random.u32(1..=MESSAGES_MAX)).await?,
         };
-        tunnel.line.write(&websocket::frame(Role::Client, Opcode::Binary, &request.content)).await?;
-        let echo = tunnel.message().await?;
+        let place = tunnel.path.clone();
+        let at = |step: &'static str| {
+            let place = format!(", {step} of a tunnel to {place}");
+            move |failure| Failure { place, ..failure }
+        };
+        let frame = websocket::frame(Role::Client, Opcode::Binary, &request.content);
+        tunnel.line.write(&frame).await.map_err(at("write"))?;
+        let echo = tunnel.message().await.map_err(at("echo"))?;
         tunnel.left -= 1;
         if tunnel.left == 0 {
-            tunnel.close().await?;
+            tunnel.close().await.map_err(at("close"))?;
         } else {
             self.open = Some(tunnel);
         }
@@ -86,7 +92,8 @@ impl Way {
             Self::Upgrade(door, wire) => upgrade(door.open(*wire).await?, path).await?,
             Self::Connect(session) => (connect(session, path).await?, Vec::new()),
         };
-        Ok(Tunnel { line, frames: Frames::of(Role::Server), unread, left: messages })
+        let path = path.split('/').nth(1).unwrap_or_default().to_string();
+        Ok(Tunnel { path, line, frames: Frames::of(Role::Server), unread, left: messages })
     }
 }
 
@@ -169,6 +176,7 @@ impl Line {
 }
 
 struct Tunnel {
+    path: String,
     line: Line,
     frames: Frames,
     unread: Vec<u8>,
