@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::variant::Variant;
 
@@ -170,8 +170,19 @@ pub struct SoakArgs {
     /// `uring` or `epoll`
     #[arg(long, default_value = "auto")]
     pub driver: String,
+    /// Wires of clients and upstreams
+    #[arg(long, value_enum, default_value = "all")]
+    pub wires: SoakWires,
     #[command(flatten)]
     pub common: CommonArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SoakWires {
+    /// HTTP/1.1 and HTTP/2, in the clear and over TLS, gRPC and WebSockets
+    All,
+    /// HTTP/1.1 in the clear alone
+    Plain,
 }
 
 #[cfg(test)]

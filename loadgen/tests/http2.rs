@@ -84,6 +84,21 @@ fn a_window_that_never_opens_is_a_timeout_of_requests_with_content_alone() {
 }
 
 #[test]
+fn a_window_that_a_fault_had_shut_opens_with_the_next_request_after_it() {
+    let server = Server::start(&["v,fault=zero_window"]);
+    let args = ["--rate", "50", "-d", "4s", "-c", "1", "--streams", "64", "--body-size", "100k"];
+    let document = std::thread::scope(|scope| {
+        let load = scope.spawn(|| run(&server, "v", &args));
+        wait_until("the connection is made", || server.counters("v").connections > 0);
+        std::thread::sleep(Duration::from_millis(500));
+        server.set_fault("v", "none");
+        load.join().expect("the run ends")
+    });
+    assert!(number(&document, "requests.ok") > 100.0, "{}", document["errors"]);
+    assert_eq!(server.counters("v").connections, 1, "it is the one that was shut");
+}
+
+#[test]
 fn a_connection_that_ends_within_an_answer_is_told() {
     let server = Server::start(&["v,size=1000"]);
     for fault in ["close_at=500", "truncate_at=500"] {

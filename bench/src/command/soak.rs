@@ -3,22 +3,25 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
-use super::soak_figures::{Account, Outcome, Rest, Sample, Soak};
+use super::soak_figures::{Account, Outcome, Rest, Sample, Soak, Tally};
 use super::{Bench, soak_report};
-use crate::cli::SoakArgs;
+use crate::cli::{SoakArgs, SoakWires};
 use crate::keep::Run;
 use crate::ledger::Ledger;
 use crate::peer::Gateway;
-use crate::soak::clients::{Load, Seen};
-use crate::soak::trouble::{self, Class, Peers, Who};
+use crate::soak::clients::Load;
+use crate::soak::configuration::configuration;
+use crate::soak::seen::Seen;
+use crate::soak::trouble::{self, Class, Peers, SERVERS, Who};
+use crate::soak::wire::{Upstream, Wire};
 use crate::variant::Variant;
 use crate::{http, os};
 
@@ -47,13 +50,15 @@ pub(super) fn run(args: &SoakArgs) -> Result<()> {
     let mut remarks = bench.remarks.clone();
     remarks.push(format!(
         "One gateway process ({} driver, 2 workers) through all classes, seed {}, {} connections, at most {} requests/s; \
-         SIGHUP every {} s. v1 and v2 break and come back, v3 is a second mirror that never does. One request in 50 is \
-         left by its client in the middle.",
+         SIGHUP every {} s. Clients speak {}; a route each leads to servers reached by {}. v1 and v2 break and come back, \
+         v3 is a second mirror that never does. One request in 50 is left by its client in the middle.",
         args.driver,
         args.seed,
         args.connections,
         args.rate,
-        RELOAD.as_secs()
+        RELOAD.as_secs(),
+        wires(args).iter().map(|wire| wire.name()).collect::<Vec<_>>().join(", "),
+        upstreams(args).iter().map(|to| to.name()).collect::<Vec<_>>().join(", "),
     ));
     let judged = soak_report::failures(&soak);
     bench.keep(
@@ -77,14 +82,30 @@ pub(super) fn run(args: &SoakArgs) -> Result<()> {
     Ok(())
 }
 
+fn wires(args: &SoakArgs) -> Vec<Wire> {
+    match args.wires {
+        SoakWires::All => Wire::ALL.to_vec(),
+        SoakWires::Plain => vec![Wire::Http1],
+    }
+}
+
+fn upstreams(args: &SoakArgs) -> Vec<Upstream> {
+    match args.wires {
+        SoakWires::All => Upstream::ALL.to_vec(),
+        SoakWires::Plain => vec![Upstream::Plain],
+    }
+}
+
 /// The gateway, its peers, and their shared state.
 struct Place<'a> {
     args: &'a SoakArgs,
+    /// The folder of certificates and their authority.
+    keys: &'a Path,
     peers: Peers,
     gateway: Gateway,
     admin: SocketAddr,
     begin: Instant,
-    seen: Seen,
+    seen: Arc<Seen>,
     samples: Mutex<Vec<Sample>>,
     class: Mutex<Option<usize>>,
 }
@@ -92,18 +113,20 @@ struct Place<'a> {
 impl<'a> Place<'a> {
     fn start(bench: &'a Bench, args: &'a SoakArgs) -> Result<Self> {
         let dir = bench.dir.path();
-        let peers = Peers::start(&bench.tools.loadgen, dir)?;
+        let peers = Peers::start(&bench.tools.loadgen, dir, &upstreams(args))?;
         let file = dir.join("soak.toml");
-        fs::write(&file, configuration(&peers, &args.driver))?;
+        let is_covered = wires(args).iter().any(|wire| wire.is_covered());
+        fs::write(&file, configuration(&peers, &args.driver, is_covered, dir)?)?;
         let gateway = Gateway::ours(&file, &bench.tools, dir)?;
         let admin = gateway.admin.context("ours has an admin listener")?;
         Ok(Self {
             args,
+            keys: dir,
             peers,
             gateway,
             admin,
             begin: Instant::now(),
-            seen: Seen::default(),
+            seen: Arc::default(),
             samples: Mutex::default(),
             class: Mutex::default(),
         })
@@ -121,13 +144,20 @@ impl<'a> Place<'a> {
         });
         let ((base, outcomes), reloads) = done?;
         self.gateway.check_alive()?;
+        let metrics = http::get(self.admin, "/metrics")?;
+        let mirrors =
+            upstreams(self.args).into_iter().flat_map(|to| SERVERS[1..].iter().map(move |v| (*v, to)));
         Ok(Soak {
+            wires: wires(self.args),
             base,
             outcomes,
-            accounts: ["v2", "v3"].into_iter().map(|mirror| self.account(mirror)).collect::<Result<_>>()?,
+            accounts: mirrors
+                .map(|(server, to)| self.account(&metrics, server, to))
+                .collect::<Result<_>>()?,
+            counts: self.seen.counts(),
             wrong: self.seen.wrong(),
-            panics: count(&http::get(self.admin, "/metrics")?, "umbra_exchange_panics_total", ""),
-            whole: self.seen.whole.load(Relaxed),
+            suspects: self.seen.suspects(),
+            panics: count(&metrics, "umbra_exchange_panics_total", ""),
             reloads,
             samples: self.samples.into_inner().unwrap_or_else(PoisonError::into_inner),
         })
@@ -145,7 +175,9 @@ impl<'a> Place<'a> {
             self.set_class(Some(nth));
             let outcome = self.one(*class, nth as u64);
             self.set_class(None);
-            outcomes.push(outcome?);
+            let outcome = outcome?;
+            eprintln!("  {}", soak_report::line(&outcome));
+            outcomes.push(outcome);
         }
         Ok((base, outcomes))
     }
@@ -153,45 +185,40 @@ impl<'a> Place<'a> {
     fn one(&self, class: Class, nth: u64) -> Result<Outcome> {
         let half = Duration::from_secs_f64(self.args.minutes * 30.0);
         let seed = self.args.seed.wrapping_mul(1000).wrapping_add(10 * nth);
-        let (whole, left) = (self.seen.whole.load(Relaxed), self.seen.left.load(Relaxed));
-        let before = self.seen.others();
-        let (faults, mirror_errors, errors_after) = self.under_load(|stop| {
-            let of_mirror = self.peers.trouble(class, Who::Mirror, seed, Instant::now() + half, stop)?;
-            let mirror_errors = self.seen.errors() - before.values().sum::<u64>();
-            let of_both = self.peers.trouble(class, Who::Both, seed + 5, Instant::now() + half, stop)?;
+        let before = self.seen.counts();
+        let (faults, mirror, after) = self.under_load(|stop| {
+            self.seen.set_strict(true);
+            let of_mirrors = self.peers.trouble(class, Who::Mirrors, seed, Instant::now() + half, stop)?;
+            let mirror = self.seen.counts().since(&before);
+            self.seen.set_strict(false);
+            let of_all = self.peers.trouble(class, Who::All, seed + 100, Instant::now() + half, stop)?;
             thread::sleep(RECOVER);
-            let recovered = self.seen.errors();
+            let recovered = self.seen.counts();
+            self.seen.set_strict(true);
             thread::sleep(RETURN);
-            Ok((of_mirror + of_both, mirror_errors, self.seen.errors() - recovered))
+            self.seen.set_strict(false);
+            Ok((of_mirrors + of_all, mirror, self.seen.counts().since(&recovered)))
         })?;
-        let less = |(what, count): (String, u64)| {
-            let more = count - before.get(&what).copied().unwrap_or(0);
-            (more > 0).then_some((what, more))
-        };
-        Ok(Outcome {
-            class,
-            faults,
-            whole: self.seen.whole.load(Relaxed) - whole,
-            left: self.seen.left.load(Relaxed) - left,
-            mirror_errors,
-            errors: self.seen.others().into_iter().filter_map(less).collect(),
-            errors_after,
-            rest: self.rest()?,
-        })
+        let all = self.seen.counts().since(&before);
+        Ok(Outcome { class, faults, tally: Tally { all, mirror, after }, rest: self.rest()? })
     }
 
     /// Clients ask for as long as `work` takes.
     fn under_load<T>(&self, work: impl FnOnce(&AtomicBool) -> Result<T>) -> Result<T> {
-        let stop = AtomicBool::new(false);
+        let stop = Arc::new(AtomicBool::new(false));
         let load = Load {
             addr: self.gateway.addr,
+            covered: self.gateway.others.first().copied(),
+            authority: self.keys.join("ca.pem"),
+            wires: wires(self.args),
+            upstreams: upstreams(self.args),
             connections: self.args.connections,
             rate: self.args.rate,
             // Ids of one part are not those of another.
             seed: self.args.seed.wrapping_add(self.begin.elapsed().as_micros() as u64),
         };
         thread::scope(|scope| {
-            scope.spawn(|| load.run(&self.seen, &stop));
+            let clients = scope.spawn(|| load.run(&self.seen, &stop));
             scope.spawn(|| {
                 while !stop.load(Relaxed) {
                     if os::interrupted() {
@@ -203,6 +230,7 @@ impl<'a> Place<'a> {
             let result = work(&stop);
             stop.store(true, Relaxed);
             ensure!(!os::interrupted(), "interrupted");
+            clients.join().unwrap_or_else(|_| bail!("the clients ended badly"))?;
             result
         })
     }
@@ -234,8 +262,7 @@ impl<'a> Place<'a> {
                 class: *self.class.lock().unwrap_or_else(PoisonError::into_inner),
                 private_bytes: look.private_bytes,
                 descriptors: look.descriptors,
-                whole: self.seen.whole.load(Relaxed),
-                errors: self.seen.errors(),
+                counts: self.seen.counts(),
             };
             self.samples.lock().unwrap_or_else(PoisonError::into_inner).push(sample);
             thread::sleep(SAMPLE);
@@ -254,13 +281,14 @@ impl<'a> Place<'a> {
         count
     }
 
-    fn account(&self, mirror: &'static str) -> Result<Account> {
-        let metrics = http::get(self.admin, "/metrics")?;
+    fn account(&self, metrics: &str, server: &str, upstream: Upstream) -> Result<Account> {
+        let mirror = trouble::name(server, upstream);
         Ok(Account {
+            is_healthy: server == "v3",
+            ledger: Ledger::of_mirror(metrics, &mirror),
+            resent: count(metrics, "umbra_mirror_resent_total", &format!("mirror=\"{mirror}\"")),
+            arrived: self.peers.requests(&mirror)?,
             mirror,
-            ledger: Ledger::of_mirror(&metrics, mirror),
-            resent: count(&metrics, "umbra_mirror_resent_total", &format!("mirror=\"{mirror}\"")),
-            arrived: self.peers.requests(mirror)?,
         })
     }
 }
@@ -270,20 +298,6 @@ fn count(metrics: &str, family: &str, label: &str) -> u64 {
     let of_family =
         metrics.lines().filter(|line| line.split(['{', ' ']).next() == Some(family) && line.contains(label));
     of_family.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum::<f64>() as u64
-}
-
-/// Patience is short, so that an hour holds many ends of it.
-fn configuration(peers: &Peers, driver: &str) -> String {
-    format!(
-        "[[listener]]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
-         [workers]\ncount = 2\npin = false\ndriver = \"{driver}\"\n\
-         [timeouts]\nconnect = \"500ms\"\nresponse_head = \"1s\"\nresponse_body = \"1s\"\nwrite = \"1s\"\n\
-         upstream_idle = \"2s\"\nclient_idle = \"5s\"\n\
-         [upstream.v1]\nendpoints = [\"{}\"]\n[upstream.v2]\nendpoints = [\"{}\"]\n[upstream.v3]\nendpoints = [\"{}\"]\n\
-         [[route]]\nname = \"soak\"\npath_prefix = \"/\"\nprimary = \"v1\"\n\
-         mirrors = [{{ upstream = \"v2\", timeout = \"1s\", compare = {{}} }}, {{ upstream = \"v3\" }}]\n",
-        peers.v1, peers.v2, peers.v3
-    )
 }
 
 #[cfg(test)]

@@ -2,16 +2,22 @@
 
 use std::fmt::Write;
 
-use super::soak_figures::{Account, Outcome, Soak};
+use super::soak_figures::{Account, Outcome, Rest, Soak, Tally};
 use crate::chart::{self, Line};
+use crate::soak::FORGOTTEN;
+use crate::soak::seen::{Count, Counts};
 use crate::table::{Table, wrap};
 
 /// Descriptors at rest beyond those before the first fault: a kept connection or two may be in the middle of closing.
 const DESCRIPTORS_MORE: u64 = 2;
-/// Memory at rest beyond that before the first fault: the allocator's leftovers, and what findings of comparisons hold.
-const MORE_BYTES: u64 = 16 << 20;
-/// Of a class's second half of samples to its first: busy memory that grows is a leak.
+/// Memory at rest beyond that before the first fault: the allocator's leftovers,
+const LEFTOVER_BYTES: u64 = 8 << 20;
+/// and findings of comparisons and what is kept for an upstream, for each mirror that breaks.
+const MORE_BYTES_EACH: u64 = 8 << 20;
+/// Of a class's second half of samples to its first: busy memory that grows is a leak,
 const GROWTH_MAX: f64 = 1.25;
+/// where it is more than that of a gateway that has just begun.
+const BUSY_BYTES: u64 = 16 << 20;
 
 /// Every promise that did not hold, as a sentence.
 pub(super) fn failures(soak: &Soak) -> Vec<String> {
@@ -19,17 +25,24 @@ pub(super) fn failures(soak: &Soak) -> Vec<String> {
     if soak.panics > 0 {
         broken.push(format!("{} panics", soak.panics));
     }
+    let breaking = soak.accounts.iter().filter(|account| !account.is_healthy).count() as u64;
+    let more = LEFTOVER_BYTES + breaking * MORE_BYTES_EACH;
     for (nth, outcome) in soak.outcomes.iter().enumerate() {
         let name = outcome.class.name;
         let mut say = |what: String| broken.push(format!("{name}: {what}"));
-        if outcome.mirror_errors > 0 {
-            say(format!("{} requests suffered from the mirror", outcome.mirror_errors));
-        }
-        if outcome.errors_after > 0 {
-            say(format!("{} errors after everybody had come back", outcome.errors_after));
-        }
-        if outcome.errors.iter().any(|(what, _)| what == "forgotten") {
-            say("a client was forgotten".to_string());
+        for wire in &soak.wires {
+            let (by, wire) = (|counts: &Counts| counts.of(*wire), wire.name());
+            let suffered = by(&outcome.tally.mirror).failed();
+            if suffered > 0 {
+                say(format!("{suffered} requests over {wire} suffered from a mirror"));
+            }
+            let after = by(&outcome.tally.after).failed();
+            if after > 0 {
+                say(format!("{after} errors over {wire} after everybody had come back"));
+            }
+            if by(&outcome.tally.all).errors.contains_key(FORGOTTEN) {
+                say(format!("a client over {wire} was forgotten"));
+            }
         }
         if outcome.rest.descriptors > soak.base.descriptors + DESCRIPTORS_MORE {
             say(format!(
@@ -37,7 +50,7 @@ pub(super) fn failures(soak: &Soak) -> Vec<String> {
                 outcome.rest.descriptors, soak.base.descriptors
             ));
         }
-        if outcome.rest.private_bytes > soak.base.private_bytes + MORE_BYTES {
+        if outcome.rest.private_bytes > soak.base.private_bytes + more {
             say(format!(
                 "{} at rest instead of {}",
                 mib(outcome.rest.private_bytes),
@@ -45,17 +58,18 @@ pub(super) fn failures(soak: &Soak) -> Vec<String> {
             ));
         }
         if let Some((first, second)) = halves(soak, nth)
-            && second > first.max(MORE_BYTES as f64) * GROWTH_MAX
+            && second > first.max(BUSY_BYTES as f64) * GROWTH_MAX
         {
             say(format!("memory grew from {first:.0} to {second:.0} bytes"));
         }
     }
     soak.accounts.iter().for_each(|account| broken.extend(unbalanced(account)));
+    broken.extend(soak.suspects.iter().map(|what| format!("an error without an excuse: {what}")));
     broken
 }
 
 fn unbalanced(account: &Account) -> Vec<String> {
-    let (l, name) = (&account.ledger, account.mirror);
+    let (l, name) = (&account.ledger, &account.mirror);
     let mut broken = Vec::new();
     let skipped: u64 = l.skipped.values().sum();
     if l.unfinished > 0 {
@@ -71,7 +85,7 @@ fn unbalanced(account: &Account) -> Vec<String> {
             account.arrived, l.sent, account.resent, l.completed
         ));
     }
-    if name == "v3"
+    if account.is_healthy
         && l.failed + l.dropped.iter().filter(|(why, _)| *why != "worker_busy").map(|(_, n)| n).sum::<u64>()
             > 0
     {
@@ -90,54 +104,32 @@ fn halves(soak: &Soak, class: usize) -> Option<(f64, f64)> {
     (first.len() >= 10).then(|| (mean(first), mean(second)))
 }
 
+/// A class that is over, for those who wait.
+pub(super) fn line(outcome: &Outcome) -> String {
+    let [whole, left, mirror, both, after, which] = cells(&outcome.tally, Counts::all);
+    format!(
+        "{}: {} faults, {whole} whole, {left} left, {mirror}/{both}/{after} errors ({which}), {} wrong, {} descriptors, {}",
+        outcome.class.name,
+        outcome.faults,
+        outcome.tally.all.all().wrong,
+        outcome.rest.descriptors,
+        mib(outcome.rest.private_bytes)
+    )
+}
+
 pub(super) fn text(soak: &Soak) -> String {
-    let mut table = Table::new(&[
-        "class",
-        "faults",
-        "answered whole",
-        "left",
-        "errors: mirror in trouble",
-        "primary too",
-        "after",
-        "descriptors",
-        "MiB",
-        "which errors",
-    ]);
-    let rest = |descriptors: u64, bytes: u64| {
-        [descriptors.to_string(), format!("{:.1}", bytes as f64 / f64::from(1 << 20))]
-    };
-    let [descriptors, bytes] = rest(soak.base.descriptors, soak.base.private_bytes);
-    let mut before = vec![String::new(); 10];
-    before[0] = "before".to_string();
-    (before[7], before[8]) = (descriptors, bytes);
-    table.row(before);
-    for outcome in &soak.outcomes {
-        let [descriptors, bytes] = rest(outcome.rest.descriptors, outcome.rest.private_bytes);
-        table.row([
-            outcome.class.name.to_string(),
-            outcome.faults.to_string(),
-            outcome.whole.to_string(),
-            outcome.left.to_string(),
-            outcome.mirror_errors.to_string(),
-            (total(outcome) - outcome.mirror_errors - outcome.errors_after).to_string(),
-            outcome.errors_after.to_string(),
-            descriptors,
-            bytes,
-            outcome.errors.iter().map(|(what, n)| format!("{what} {n}")).collect::<Vec<_>>().join(", "),
-        ]);
-    }
-    let mut out = table.text();
+    let mut out = classes(soak);
     out.push('\n');
+    out.push_str(&by_wire(soak));
+    out.push('\n');
+    let all = soak.counts.all();
     out.push_str(&wrap(&format!(
         "Answered whole, byte for byte what this client had sent: {}. Answers that were another's or nobody's: {}. \
          Reloads: {}. Panics: {}. Descriptors and MiB (private memory) are those at rest after the class.",
-        soak.whole,
-        soak.wrong.len(),
-        soak.reloads,
-        soak.panics
+        all.whole, all.wrong, soak.reloads, soak.panics
     )));
     for account in &soak.accounts {
-        let (name, resent, arrived) = (account.mirror, account.resent, account.arrived);
+        let (name, resent, arrived) = (&account.mirror, account.resent, account.arrived);
         out.push_str(&wrap(&format!(
             "Copies to {name}: {}; sent again {resent}; {name} itself counted {arrived}.",
             account.ledger.show()
@@ -153,8 +145,63 @@ pub(super) fn text(soak: &Soak) -> String {
     out
 }
 
-fn total(outcome: &Outcome) -> u64 {
-    outcome.errors.iter().map(|(_, n)| n).sum()
+fn classes(soak: &Soak) -> String {
+    let mut table = Table::new(&[
+        "class",
+        "faults",
+        "answered whole",
+        "left",
+        "errors: mirror in trouble",
+        "primary too",
+        "after",
+        "descriptors",
+        "MiB",
+        "which errors",
+    ]);
+    let rest = |rest: &Rest| {
+        [rest.descriptors.to_string(), format!("{:.1}", rest.private_bytes as f64 / f64::from(1 << 20))]
+    };
+    let mut before = vec![String::new(); 7];
+    before[0] = "before".to_string();
+    before.extend(rest(&soak.base));
+    table.row(before);
+    for outcome in &soak.outcomes {
+        let [whole, left, mirror, both, after, which] = cells(&outcome.tally, Counts::all);
+        let [descriptors, bytes] = rest(&outcome.rest);
+        let (name, faults) = (outcome.class.name.to_string(), outcome.faults.to_string());
+        table.row([name, faults, whole, left, mirror, both, after, descriptors, bytes, which]);
+    }
+    table.text()
+}
+
+fn by_wire(soak: &Soak) -> String {
+    let mut table = Table::new(&[
+        "wire",
+        "answered whole",
+        "left",
+        "wrong",
+        "errors: mirror in trouble",
+        "primary too",
+        "after",
+        "which errors",
+    ]);
+    let mut tally = Tally::default();
+    soak.outcomes.iter().for_each(|outcome| tally.add(&outcome.tally));
+    for wire in &soak.wires {
+        let [whole, left, mirror, both, after, which] = cells(&tally, |counts| counts.of(*wire));
+        let wrong = tally.all.of(*wire).wrong.to_string();
+        table.row([wire.name().to_string(), whole, left, wrong, mirror, both, after, which]);
+    }
+    table.text()
+}
+
+/// Whole, left, errors of three kinds, and which they were.
+fn cells(tally: &Tally, of: impl Fn(&Counts) -> Count) -> [String; 6] {
+    let (all, mirror, after) = (of(&tally.all), of(&tally.mirror).failed(), of(&tally.after).failed());
+    let which: Vec<String> = all.errors.iter().map(|(what, n)| format!("{what} {n}")).collect();
+    let figures = [all.whole, all.left, mirror, all.failed() - mirror - after, after];
+    let [whole, left, mirror, both, after] = figures.map(|figure| figure.to_string());
+    [whole, left, mirror, both, after, which.join(", ")]
 }
 
 fn mib(bytes: u64) -> String {
@@ -162,14 +209,28 @@ fn mib(bytes: u64) -> String {
 }
 
 pub(super) fn csv(soak: &Soak) -> String {
-    let mut out = String::from("seconds,class,private_bytes,descriptors,answered_whole,errors\n");
+    let mut out = String::from("seconds,class,private_bytes,descriptors,answered_whole,errors");
+    for wire in &soak.wires {
+        let _ = write!(out, ",answered_whole_{0},errors_{0}", wire.name());
+    }
+    out.push('\n');
     for s in &soak.samples {
         let class = s.class.and_then(|nth| soak.outcomes.get(nth)).map_or("rest", |o| o.class.name);
-        let _ = writeln!(
+        let all = s.counts.all();
+        let _ = write!(
             out,
             "{:.1},{class},{},{},{},{}",
-            s.seconds, s.private_bytes, s.descriptors, s.whole, s.errors
+            s.seconds,
+            s.private_bytes,
+            s.descriptors,
+            all.whole,
+            all.failed()
         );
+        for wire in &soak.wires {
+            let of = s.counts.of(*wire);
+            let _ = write!(out, ",{},{}", of.whole, of.failed());
+        }
+        out.push('\n');
     }
     out
 }
@@ -198,8 +259,10 @@ pub(super) fn svg(soak: &Soak) -> String {
         &[
             line("Private memory, MiB", &|nth| soak.samples[nth].private_bytes as f64 / f64::from(1 << 20)),
             line("Descriptors", &|nth| soak.samples[nth].descriptors as f64),
-            line("Answered whole per second", &|nth| per_second(nth, &|at| soak.samples[at].whole)),
-            line("Errors per second", &|nth| per_second(nth, &|at| soak.samples[at].errors)),
+            line("Answered whole per second", &|nth| {
+                per_second(nth, &|at| soak.samples[at].counts.all().whole)
+            }),
+            line("Errors per second", &|nth| per_second(nth, &|at| soak.samples[at].counts.all().failed())),
         ],
         &marks,
     )

@@ -38,7 +38,7 @@ pub(super) fn start(setup: &Setup, targets: &Targets, tools: &Tools, dir: &Path)
     ]);
     let mut process = Process::start("envoy", command, dir, false)?;
     process.wait_accepting(addr)?;
-    Ok(Gateway { addr, admin: None, process })
+    Ok(Gateway { addr, others: Vec::new(), admin: None, process })
 }
 
 fn configuration(setup: &Setup, targets: &Targets, addr: SocketAddr, admin: SocketAddr, dir: &Path) -> Value {

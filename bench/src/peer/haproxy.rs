@@ -48,5 +48,5 @@ pub(super) fn start(setup: &Setup, targets: &Targets, tools: &Tools, dir: &Path)
     command.arg("-db").arg("-f").arg(&file);
     let mut process = Process::start("haproxy", command, dir, false)?;
     process.wait_accepting(addr)?;
-    Ok(Gateway { addr, admin: None, process })
+    Ok(Gateway { addr, others: Vec::new(), admin: None, process })
 }

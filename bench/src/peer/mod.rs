@@ -21,6 +21,8 @@ use crate::wires::make_keys;
 
 pub struct Gateway {
     pub addr: SocketAddr,
+    /// Of its further listeners, as its file names them; ours only.
+    pub others: Vec<SocketAddr>,
     /// Ours only: where its ledger is.
     pub admin: Option<SocketAddr>,
     process: Process,

@@ -61,5 +61,5 @@ pub(super) fn start(setup: &Setup, targets: &Targets, tools: &Tools, dir: &Path)
     );
     let mut process = start_nginx(tools, "nginx", &conf, dir)?;
     process.wait_accepting(addr)?;
-    Ok(Gateway { addr, admin: None, process })
+    Ok(Gateway { addr, others: Vec::new(), admin: None, process })
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
@@ -23,10 +24,25 @@ pub(super) fn launch(file: &Path, tools: &Tools, dir: &Path) -> Result<Gateway> 
     let mut command = Command::new(&tools.gateway);
     command.arg("--config").arg(file).args(["--log", "warn"]);
     let mut process = Process::start("gateway", command, dir, true)?;
-    let addr = process.wait_line(|line| line.strip_prefix("listening on ")?.parse().ok())?;
-    let admin = process.wait_line(|line| line.strip_prefix("admin on ")?.parse().ok())?;
+    let addr = process.wait_line(listening)?;
+    let mut others = Vec::new();
+    let admin = loop {
+        match process.wait_line(|line| Some((listening(line), admin(line))))? {
+            (Some(other), _) => others.push(other),
+            (None, Some(admin)) => break admin,
+            (None, None) => {}
+        }
+    };
     process.wait_accepting(addr)?;
-    Ok(Gateway { addr, admin: Some(admin), process })
+    Ok(Gateway { addr, others, admin: Some(admin), process })
+}
+
+fn listening(line: &str) -> Option<SocketAddr> {
+    line.strip_prefix("listening on ")?.parse().ok()
+}
+
+fn admin(line: &str) -> Option<SocketAddr> {
+    line.strip_prefix("admin on ")?.parse().ok()
 }
 
 fn configuration(setup: &Setup, targets: &Targets, dir: &Path) -> Result<String> {

@@ -1,65 +1,35 @@
-//! Clients whose every request carries content of its own, which its answer must be. Some go away in the middle. They know
+//! Clients whose every request carries content of its own, which its response must be. Some go away in the middle. They know
 //! nothing of what happens to the servers.
 
-use std::collections::BTreeMap;
-use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
-use loadgen::client::Client;
-use loadgen::http1::chunked;
+use anyhow::{Context, Result};
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::Instant;
 
-/// Longer than any patience of the gateway: a client that runs into it was forgotten.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::door::Door;
+use super::http2::Session;
+use super::request::{End, Failure, Request};
+use super::seen::Seen;
+use super::wire::{Upstream, Wire};
+use super::{http1, websocket};
+
 /// One in so many requests is left by its client in the middle.
 const LEAVES: u64 = 50;
-/// Kept of what must not happen.
-const WRONG_MAX: usize = 20;
-
-/// The clients' observations so far.
-#[derive(Default)]
-pub struct Seen {
-    /// Answered with exactly what was sent.
-    pub whole: AtomicU64,
-    /// Left by the client.
-    pub left: AtomicU64,
-    /// Neither: by status, or by what happened to the connection.
-    others: Mutex<BTreeMap<String, u64>>,
-    /// Responses to another client's request, or to no request.
-    wrong: Mutex<Vec<String>>,
-}
-
-impl Seen {
-    /// Requests that were not answered whole, by what happened.
-    pub fn others(&self) -> BTreeMap<String, u64> {
-        self.others.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub fn errors(&self) -> u64 {
-        self.others().values().sum()
-    }
-
-    pub fn wrong(&self) -> Vec<String> {
-        self.wrong.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn other(&self, what: String) {
-        *self.others.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_default() += 1;
-    }
-
-    fn is_wrong(&self, what: String) {
-        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        if wrong.len() < WRONG_MAX {
-            wrong.push(what);
-        }
-    }
-}
 
 pub struct Load {
     pub addr: SocketAddr,
+    /// The gateway's listener with TLS, and the authority of its certificate.
+    pub covered: Option<SocketAddr>,
+    pub authority: PathBuf,
+    pub wires: Vec<Wire>,
+    pub upstreams: Vec<Upstream>,
+    /// Of all wires, each of which has as many.
     pub connections: usize,
     /// Requests per second at most, all clients together.
     pub rate: u64,
@@ -68,85 +38,144 @@ pub struct Load {
 
 impl Load {
     /// Asks until `stop`.
-    pub fn run(&self, seen: &Seen, stop: &AtomicBool) {
-        let each = Duration::from_secs_f64(self.connections as f64 / self.rate as f64);
-        std::thread::scope(|scope| {
-            for nth in 0..self.connections {
-                scope.spawn(move || self.client(nth, each, seen, stop));
+    pub fn run(&self, seen: &Arc<Seen>, stop: &Arc<AtomicBool>) -> Result<()> {
+        let door = Rc::new(Door::new(self.addr, self.covered, &self.authority)?);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("a runtime for the clients")?;
+        LocalSet::new().block_on(&runtime, async {
+            let lanes = self.wires.iter().flat_map(|wire| self.lanes(*wire, &door, seen, stop));
+            let running: Vec<_> = lanes.map(|lane| spawn_local(lane.run())).collect();
+            for lane in running {
+                lane.await?;
             }
-        });
+            Ok(())
+        })
     }
 
-    fn client(&self, nth: usize, each: Duration, seen: &Seen, stop: &AtomicBool) {
-        let mut random = fastrand::Rng::with_seed(self.seed ^ ((nth as u64 + 1) << 32));
-        let mut client = Client::new(self.addr, PATIENCE);
-        let mut due = Instant::now() + each.mul_f64(random.f64());
+    fn lanes(&self, wire: Wire, door: &Rc<Door>, seen: &Arc<Seen>, stop: &Arc<AtomicBool>) -> Vec<Lane> {
+        let connections = (self.connections / self.wires.len()).max(1);
+        let rate = self.rate as f64 / self.wires.len() as f64;
+        let each = Duration::from_secs_f64((connections * wire.at_once()) as f64 / rate);
+        let mut lanes = Vec::new();
+        for connection in 0..connections {
+            let session = Rc::new(Session::new(door.clone(), wire));
+            let offset = each.mul_f64(connection as f64 / connections as f64);
+            for nth in 0..wire.at_once() {
+                let client = match wire {
+                    Wire::Http1 | Wire::Http1Tls => Client::Http1(http1::Client::new(door.clone(), wire)),
+                    Wire::Http2Clear | Wire::Http2 | Wire::Grpc => Client::Http2(session.clone()),
+                    Wire::WebSocket | Wire::WebSocketTls => {
+                        Client::WebSocket(websocket::Client::upgrading(door.clone(), wire))
+                    }
+                    Wire::WebSocketHttp2 => Client::WebSocket(websocket::Client::connecting(session.clone())),
+                };
+                let name = format!("{:x}.{}.{connection}.{nth}", self.seed, wire.name());
+                lanes.push(Lane {
+                    wire,
+                    upstreams: self.upstreams.iter().copied().filter(|to| wire.can_reach(*to)).collect(),
+                    client,
+                    random: random(self.seed, &name),
+                    name,
+                    pace: Pace { first: Instant::now() + offset, each },
+                    seen: seen.clone(),
+                    stop: stop.clone(),
+                });
+            }
+        }
+        lanes
+    }
+}
+
+/// Each lane's own, by the seed and its name.
+fn random(seed: u64, name: &str) -> fastrand::Rng {
+    let fold = |so_far: u64, byte: u8| so_far.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte);
+    fastrand::Rng::with_seed(name.bytes().fold(seed, fold))
+}
+
+/// Moments to send at. Those who share a connection share them too, so that its streams are used at once.
+struct Pace {
+    first: Instant,
+    each: Duration,
+}
+
+impl Pace {
+    /// The next from `now` on: a late client resumes its own pace, rather than sending all at once.
+    fn next(&self, now: Instant) -> Instant {
+        let passed = now.saturating_duration_since(self.first);
+        let steps = (passed.as_secs_f64() / self.each.as_secs_f64()).ceil();
+        self.first + self.each.mul_f64(steps)
+    }
+}
+
+enum Client {
+    Http1(http1::Client),
+    Http2(Rc<Session>),
+    WebSocket(websocket::Client),
+}
+
+impl Client {
+    async fn exchange(&mut self, request: &Request, random: &mut fastrand::Rng) -> Result<Vec<u8>, Failure> {
+        match self {
+            Self::Http1(client) => client.exchange(request).await,
+            Self::Http2(session) => session.exchange(request).await,
+            Self::WebSocket(client) => client.exchange(request, random).await,
+        }
+    }
+
+    async fn leave(&mut self, request: &Request, random: &mut fastrand::Rng) {
+        match self {
+            Self::Http1(client) => client.leave(request, random).await,
+            Self::Http2(session) => session.leave(request, random).await,
+            Self::WebSocket(client) => client.leave(request, random).await,
+        }
+    }
+}
+
+/// One request after the other.
+struct Lane {
+    wire: Wire,
+    upstreams: Vec<Upstream>,
+    client: Client,
+    random: fastrand::Rng,
+    name: String,
+    pace: Pace,
+    seen: Arc<Seen>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Lane {
+    async fn run(mut self) {
         for number in 0_u64.. {
-            if stop.load(Relaxed) {
+            tokio::time::sleep_until(self.pace.next(Instant::now())).await;
+            if self.stop.load(Relaxed) {
                 return;
             }
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            // A late client resumes its own pace, rather than sending all at once.
-            due = due.max(Instant::now() - each) + each;
-            let id = format!("{:x}.{nth}.{number};", self.seed);
-            let (request, content) = request(&id, &mut random);
-            if random.u64(..LEAVES) == 0 {
-                leave(self.addr, &request, &mut random);
-                seen.left.fetch_add(1, Relaxed);
+            let upstream = self.upstreams[self.random.usize(..self.upstreams.len())];
+            let id = format!("{}.{number};", self.name);
+            let request = Request::draw(self.wire, upstream, id, &mut self.random);
+            if self.random.u64(..LEAVES) == 0 {
+                self.client.leave(&request, &mut self.random).await;
+                self.seen.left(self.wire);
                 continue;
             }
-            match client.exchange(&request, false) {
-                Ok(reply) if reply.status == 200 && reply.body == content => {
-                    seen.whole.fetch_add(1, Relaxed);
-                }
-                Ok(reply) if reply.status == 200 => seen.is_wrong(format!(
-                    "{id} was answered with {} bytes instead of {}: {}",
-                    reply.body.len(),
-                    content.len(),
-                    String::from_utf8_lossy(&reply.body[..reply.body.len().min(60)])
-                )),
-                Ok(reply) => seen.other(reply.status.to_string()),
-                Err(error) => seen.other(kind(&error)),
+            match request.judge(self.client.exchange(&request, &mut self.random).await) {
+                End::Whole => self.seen.whole(self.wire),
+                End::Wrong(what) => self.seen.is_wrong(self.wire, what),
+                End::Failed(what, which) => self.seen.failed(self.wire, what, which),
             }
         }
     }
 }
 
-fn kind(error: &std::io::Error) -> String {
-    use std::io::ErrorKind as Kind;
-    match error.kind() {
-        Kind::ConnectionReset | Kind::BrokenPipe => "reset".to_string(),
-        Kind::UnexpectedEof => "cut".to_string(),
-        Kind::WouldBlock | Kind::TimedOut => "forgotten".to_string(),
-        kind => format!("{kind:?}"),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A request of which every piece says whose it is: most are short, some fill several reads.
-fn request(id: &str, random: &mut fastrand::Rng) -> (Vec<u8>, Vec<u8>) {
-    let doublings = if random.u8(..16) == 0 { 5..18 } else { 5..12 };
-    let length = 1_usize << random.u32(doublings);
-    let length = id.len() + random.usize(..length);
-    let mut content = id.repeat(length.div_ceil(id.len())).into_bytes();
-    content.truncate(length);
-    // Requests that may be tried again, and those that may not.
-    let method = if random.bool() { "PUT" } else { "POST" };
-    let mut bytes =
-        format!("{method} /soak?{id} HTTP/1.1\r\nHost: soak\r\nX-Request-Id: {id}\r\n").into_bytes();
-    if random.u8(..3) == 0 {
-        bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
-        chunked::encode(&content, random.usize(1..=8192), &mut bytes);
-    } else {
-        bytes.extend_from_slice(format!("Content-Length: {}\r\n\r\n", content.len()).as_bytes());
-        bytes.extend_from_slice(&content);
+    #[test]
+    fn moments_that_were_missed_are_not_made_up_for() {
+        let each = Duration::from_secs(1);
+        let pace = Pace { first: Instant::now() + each, each };
+        assert_eq!(pace.next(pace.first - each / 2), pace.first);
+        assert_eq!(pace.next(pace.first + each.mul_f64(7.5)), pace.first + each * 8);
     }
-    (bytes, content)
-}
-
-/// Sends some of it, or all, and goes away without waiting; with a reset where an answer was on its way already.
-fn leave(addr: SocketAddr, request: &[u8], random: &mut fastrand::Rng) {
-    let Ok(mut stream) = TcpStream::connect_timeout(&addr, PATIENCE) else { return };
-    let some = if random.bool() { request.len() } else { random.usize(..request.len()) };
-    let _ = stream.set_write_timeout(Some(PATIENCE)).and_then(|()| stream.write_all(&request[..some]));
-    std::thread::sleep(Duration::from_millis(random.u64(..5)));
 }

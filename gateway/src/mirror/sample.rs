@@ -68,7 +68,7 @@ fn turned(key: u64, place: u64) -> u64 {
     // Of every factor that has none in common with ten, and from any digit on.
     let factor = [1, 3, 7, 9][(drawn & 3) as usize];
     let first = ((drawn >> 32) * 10) >> 32;
-    (factor * place + first) % 10
+    (factor * (place % 10) + first) % 10
 }
 
 #[cfg(test)]

@@ -149,6 +149,8 @@ impl Answer<'_> {
                 self.send(&mut stream, bytes, said.is_last).await?;
             }
             if said.is_last {
+                // Let go of before its end, the client's half would be reset.
+                while incoming.next(local).await?.is_some() {}
                 return Ok(());
             }
         }

@@ -60,7 +60,8 @@ pub(super) struct Shared {
 
 pub async fn serve(duplex: Duplex, buffer: Buffer, local: Rc<PortLocal>, number: u64) {
     let link = duplex.link.clone();
-    let window = if local.fault() == Fault::ZeroWindow { 0 } else { STREAM_WINDOW_BYTES };
+    let mut is_shut = local.fault() == Fault::ZeroWindow;
+    let window = if is_shut { 0 } else { STREAM_WINDOW_BYTES };
     let mut builder = Builder::new();
     builder
         .initial_window_size(window)
@@ -79,6 +80,10 @@ pub async fn serve(duplex: Duplex, buffer: Buffer, local: Rc<PortLocal>, number:
     loop {
         while local.fault().forbids_reading() {
             local.changed.notified().await;
+        }
+        // A connection outlives its fault: with the next request after it, content may be sent again.
+        if is_shut && local.fault() != Fault::ZeroWindow {
+            is_shut = connection.set_initial_window_size(STREAM_WINDOW_BYTES).is_err();
         }
         let accepted = std::future::poll_fn(|context| {
             if shared.wishes.abrupt.take() {
