@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tests::certificates::Authority;
-use tests::http2::{DATA, END, Raw, SETTINGS, WINDOW_UPDATE, frame, headers};
+use tests::http2::{DATA, END, RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE, frame, headers};
 use tests::origin::write;
 use tests::{Front, Gateway, Origin, PATIENCE, Rules, Setup, pattern};
 
@@ -256,6 +256,34 @@ fn an_http2_upstream_is_asked_by_extended_connect_if_it_takes_that_whatever_the_
     let answer = client.ask(ASKED);
     assert_eq!(answer.status, 502, "{}", answer.text());
     assert!(answer.text().contains("takes no tunnels") && client.is_closed());
+}
+
+#[test]
+fn an_http2_upstream_that_has_said_all_and_wants_no_more_breaks_no_tunnel() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut raw = Raw::serve(stream, &[(8, 1)]);
+            raw.until(|raw| raw.streams.get(&1).is_some_and(|heard| !heard.trailers.is_empty()));
+            raw.send(&headers(1, 0, &[(":status", "200"), ("sec-websocket-protocol", "chat")]));
+            raw.until(|raw| raw.streams[&1].body == b"early");
+            // NO_ERROR: all was said, and the rest of the client's bytes is not wanted (RFC 9113 §8.1).
+            raw.send(&[frame(DATA, END, 1, b"bye"), frame(RST_STREAM, 0, 1, &[0; 4])].concat());
+            while raw.frame().is_some() {}
+        }
+    });
+    let text = taking(&Setup::to(&[address]), PLAIN);
+    let upstream = "[upstream.primary]\n";
+    let gateway = Gateway::start(&text.replacen(upstream, &format!("{upstream}protocol = \"h2\"\n"), 1), &[]);
+    let mut client = gateway.client();
+    client.send(format!("{ASKED}early"));
+    opened(&mut client);
+    assert_eq!(take(&mut client, 3), b"bye");
+    client.send("late");
+    assert!(client.is_closed());
+    client.send("later").finish();
+    ends(&gateway, "closed");
 }
 
 #[test]

@@ -62,6 +62,22 @@ fn rapid_reset_ends_the_connection_and_a_client_that_cancels_one_in_five_goes_on
 }
 
 #[test]
+fn tunnels_that_their_client_closes_by_a_reset_are_no_flood() {
+    let mut peer = Peer::client();
+    for n in 0..=2 * RESETS_MAX as usize {
+        peer.send(&headers(id(n), 0, &GET));
+        peer.answer(id(n), "HTTP/1.1 200 x\r\n\r\n", false);
+        peer.session.be_tunnel(id(n), true, 0);
+        // Its response has ended already, or has not.
+        peer.session.be_tunnel(id(n), n % 2 == 0, 0);
+        peer.send(&frame(RST_STREAM, 0, id(n), &8u32.to_be_bytes()));
+        release_all(&mut peer);
+        peer.said();
+        assert!(!peer.session.is_closed(), "closed after {n}");
+    }
+}
+
+#[test]
 fn a_stream_counts_until_its_exchange_has_ended_not_until_its_reset() {
     let mut peer = Peer::client_with(Limits { streams_max: 4, ..Limits::default() });
     for n in 0..4 {

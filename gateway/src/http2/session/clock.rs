@@ -151,6 +151,7 @@ impl Session {
     pub fn be_tunnel(&mut self, stream: u32, is_tunnel: bool, now_ms: u64) {
         if let Some(known) = self.streams.get_mut(stream) {
             known.is_tunnel = is_tunnel;
+            known.was_tunnel |= is_tunnel;
             (known.progress_ms, known.waits_since_ms, known.taken_bytes) = (now_ms, now_ms, 0);
         }
     }

@@ -41,6 +41,8 @@ impl Session {
             return Ok(());
         };
         let was_over = known.is_over();
+        // A reset is how browsers close a tunnel, and no dearer than an end would be.
+        let is_close = known.was_tunnel;
         known.abandon();
         if known.is_held && !was_over {
             let why = Why::Peer(Code::of(u32::from_be_bytes(code)));
@@ -49,6 +51,7 @@ impl Session {
         self.streams.remember(head.stream, Ended::ByPeer);
         self.forget(head.stream);
         match self.role {
+            Role::Server if !was_over && is_close => {}
             Role::Server if !was_over => {
                 if let Err(flood) = self.guard.reset() {
                     self.flood(flood);

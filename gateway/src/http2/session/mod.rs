@@ -402,6 +402,7 @@ impl Session {
             taken_bytes: 0,
             is_held: true,
             is_tunnel: false,
+            was_tunnel: false,
             reset_at_end: None,
         }
     }

@@ -83,6 +83,8 @@ pub(super) struct Stream {
     pub(super) is_held: bool,
     /// The stream carries a tunnel: its holder knows how long that may be silent or take nothing.
     pub(super) is_tunnel: bool,
+    /// A tunnel was opened on it, whether or not it still carries one.
+    pub(super) was_tunnel: bool,
     /// Said once our side has ended, where the peer's has not: the rest of its content is not wanted.
     pub(super) reset_at_end: Option<Code>,
 }
