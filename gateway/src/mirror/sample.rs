@@ -91,6 +91,14 @@ mod tests {
     }
 
     #[test]
+    fn the_order_of_ten_draws_is_drawn_itself() {
+        let (random, strata) = (Random::new(1), Strata::default());
+        let orders = (0..2_000).map(|_| [(); 10].map(|()| strata.draw(&random).0 / 100_000));
+        // Four factors, and ten digits to begin with.
+        assert_eq!(orders.collect::<std::collections::BTreeSet<_>>().len(), 40);
+    }
+
+    #[test]
     fn a_share_of_less_than_a_hundredth_is_met_by_chance() {
         let (random, strata) = (Random::new(3), Strata::default());
         let draws: Vec<Draw> = (0..1_000_000).map(|_| strata.draw(&random)).collect();
