@@ -112,6 +112,8 @@ fn is_local(host: &str) -> bool {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         Some(_) | None => host,
     };
+    // The root's dot names the same host.
+    let name = name.strip_suffix('.').unwrap_or(name);
     let inner = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
     name.eq_ignore_ascii_case("localhost") || inner.parse::<IpAddr>().is_ok()
 }
@@ -122,11 +124,19 @@ mod tests {
 
     #[test]
     fn only_a_listener_that_expects_strangers_answers_to_any_name() {
-        let names = ["127.0.0.1:9901", "localhost", "[::1]:9901", "evil.example", "umbra.gateway:9901", ""];
+        let names = [
+            "127.0.0.1:9901",
+            "LocalHost.:1",
+            "localhost",
+            "[::1]:9901",
+            "evil.example.",
+            "umbra.gateway:9901",
+            "",
+        ];
         let rows = [
-            (Guard::Local, [true, true, true, false, false, false]),
-            (Guard::Closed, [true; 6]),
-            (Guard::Token("secret".into()), [true; 6]),
+            (Guard::Local, [true, true, true, true, false, false, false]),
+            (Guard::Closed, [true; 7]),
+            (Guard::Token("secret".into()), [true; 7]),
         ];
         for (guard, answers) in rows {
             for (name, answers) in names.iter().zip(answers) {
