@@ -115,8 +115,9 @@ mod tests {
         for (every, share) in [(10, 100_000_u32), (10, 10_000), (3, 300_000), (2, 200_000), (100, 10_000)] {
             let (random, strata) = (Random::new(11), Strata::default());
             let n = 2_000_000;
-            let takes =
-                |at: usize| (at % every == 0, strata.draw(&random).takes(Percent { per_million: share }));
+            let takes = |at: usize| {
+                (at.is_multiple_of(every), strata.draw(&random).takes(Percent { per_million: share }))
+            };
             let kind: Vec<bool> =
                 (0..n).map(takes).filter(|(is_kind, _)| *is_kind).map(|(_, takes)| takes).collect();
             let (of, p) = (kind.len() as f64, f64::from(share) / 1e6);
