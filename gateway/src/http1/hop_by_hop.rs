@@ -231,6 +231,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_byte_of_a_name_counts_and_its_case_does_not() {
+        fn check<const N: usize>(known: &[u8; N]) {
+            assert!(is(known, known) && is(&known.to_ascii_uppercase(), known) && !is(&known[1..], known));
+            for at in 0..N {
+                let mut other = *known;
+                other[at] ^= 1;
+                assert!(!is(&other, known), "{}", other.escape_ascii());
+            }
+        }
+        check(b"te");
+        check(b"upgrade");
+        check(b"trailers");
+        check(b"x-forwarded-for");
+        check(b"transfer-encoding");
+        check(b"x-umbra-primary-duration");
+        check(b"access-control-expose-headers");
+    }
+
+    #[test]
     fn names_are_classified_without_regard_to_case() {
         for (name, expect) in [
             ("Host", Kind::Host),
