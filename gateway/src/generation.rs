@@ -17,7 +17,7 @@ use crate::io::{Owner, Sweeper};
 use crate::metrics::{Counters, LaneCounters, MirrorCounters};
 use crate::mirror::lane::{self, Lane};
 use crate::mirror::policy::Policy;
-use crate::mirror::sample::{Draw, Strata};
+use crate::mirror::sample::Draw;
 use crate::mirror::watch::Watched;
 use crate::observe::record::Trace;
 use crate::observe::trace;
@@ -25,6 +25,7 @@ use crate::plan::Plan;
 use crate::prepared::{Earlier, Prepared};
 use crate::random::Random;
 use crate::route::Router;
+use crate::strata::Strata;
 use crate::tls::{Calling, Listening};
 use crate::upstream::pool::{self, Growing, Upstreams};
 
@@ -77,8 +78,8 @@ pub struct Generation {
     tunnel_ports: Arc<BTreeSet<Option<u16>>>,
     /// By route: its mirrors.
     pub policies: Rc<Vec<Rc<[Policy]>>>,
-    /// By route: the draws of its requests.
-    pub strata: Rc<Vec<Strata>>,
+    /// By route.
+    pub draws: Rc<Vec<Draws>>,
     pub upstreams: Rc<Upstreams>,
     /// Those among the mirrors that are looked at once a second.
     pub watched: Rc<Watched>,
@@ -86,6 +87,15 @@ pub struct Generation {
     pub lanes: Vec<Rc<Lane>>,
     /// By [`config::CaptureId`].
     pub captures: Arc<[Arc<Sink>]>,
+}
+
+/// What is drawn for each request of a route, each by itself.
+#[derive(Debug, Default)]
+pub struct Draws {
+    /// Which primary answers it.
+    pub primary: Strata,
+    /// Which mirrors get copies.
+    pub copies: Strata,
 }
 
 /// Mirrors of a route in the generation before, and whether they can go on as they are.
@@ -284,9 +294,9 @@ impl<'a> Building<'a> {
         let made = || (Rc::new(self.policies), Rc::new(self.watched));
         let (policies, watched) = self.all_policies.unwrap_or_else(made);
         // Whichever route they were of.
-        let strata = self.before.map(|before| &before.strata).filter(|strata| strata.len() >= policies.len());
-        let fresh = || Rc::new(policies.iter().map(|_| Strata::default()).collect());
-        let strata = strata.map_or_else(fresh, Rc::clone);
+        let draws = self.before.map(|before| &before.draws).filter(|draws| draws.len() >= policies.len());
+        let fresh = || Rc::new(policies.iter().map(|_| Draws::default()).collect());
+        let draws = draws.map_or_else(fresh, Rc::clone);
         Rc::new(Generation {
             config: Arc::clone(config),
             own_config: Arc::new(Arc::clone(config)),
@@ -296,7 +306,7 @@ impl<'a> Building<'a> {
             plans: Arc::clone(&prepared.plans),
             tunnel_ports: Arc::clone(&prepared.tunnel_ports),
             policies,
-            strata,
+            draws,
             watched,
             upstreams: self.upstreams.finish(),
             lanes: self.lanes,

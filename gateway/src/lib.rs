@@ -40,6 +40,7 @@ pub mod tunnels;
 pub mod websocket;
 pub mod rate;
 pub mod random;
+pub mod strata;
 pub(crate) mod memory;
 pub mod error;
 pub mod limits;

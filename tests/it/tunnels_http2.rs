@@ -1,7 +1,7 @@
 //! WebSockets by extended CONNECT (RFC 8441), on either side: a stream is the tunnel, and its siblings see nothing of it.
 
 use std::io::Write as _;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr, TcpListener};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -166,7 +166,7 @@ fn a_tunnel_that_was_not_to_be_had_is_no_fault_of_the_primary() {
 fn http2_echo(
     settings: &'static [(u16, u32)],
 ) -> (std::net::SocketAddr, std::sync::mpsc::Receiver<Vec<(String, String)>>) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("an address");
     let (told, tells) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -258,9 +258,10 @@ fn an_http2_upstream_is_asked_by_extended_connect_if_it_takes_that_whatever_the_
     assert!(answer.text().contains("takes no tunnels") && client.is_closed());
 }
 
-#[test]
-fn an_http2_upstream_that_has_said_all_and_wants_no_more_breaks_no_tunnel() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+/// A server that opens a tunnel, hears `early`, says `bye`, and that this is all; then it resets the stream with this code, or
+/// closes its connection.
+fn server_that_ends(code: Option<u32>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
@@ -268,22 +269,33 @@ fn an_http2_upstream_that_has_said_all_and_wants_no_more_breaks_no_tunnel() {
             raw.until(|raw| raw.streams.get(&1).is_some_and(|heard| !heard.trailers.is_empty()));
             raw.send(&headers(1, 0, &[(":status", "200"), ("sec-websocket-protocol", "chat")]));
             raw.until(|raw| raw.streams[&1].body == b"early");
-            // NO_ERROR: all was said, and the rest of the client's bytes is not wanted (RFC 9113 §8.1).
-            raw.send(&[frame(DATA, END, 1, b"bye"), frame(RST_STREAM, 0, 1, &[0; 4])].concat());
-            while raw.frame().is_some() {}
+            raw.send(&frame(DATA, END, 1, b"bye"));
+            if let Some(code) = code {
+                raw.send(&frame(RST_STREAM, 0, 1, &code.to_be_bytes()));
+                while raw.frame().is_some() {}
+            }
         }
     });
-    let text = taking(&Setup::to(&[address]), PLAIN);
-    let upstream = "[upstream.primary]\n";
-    let gateway = Gateway::start(&text.replacen(upstream, &format!("{upstream}protocol = \"h2\"\n"), 1), &[]);
-    let mut client = gateway.client();
-    client.send(format!("{ASKED}early"));
-    opened(&mut client);
-    assert_eq!(take(&mut client, 3), b"bye");
-    client.send("late");
-    assert!(client.is_closed());
-    client.send("later").finish();
-    ends(&gateway, "closed");
+    address
+}
+
+#[test]
+fn an_http2_upstream_that_has_said_all_and_wants_no_more_breaks_no_tunnel() {
+    // NO_ERROR: the rest of the client's bytes is not wanted (RFC 9113 §8.1). Any other end loses them.
+    for (code, ended) in [(Some(0), "closed"), (Some(8), "primary"), (None, "primary")] {
+        let text = taking(&Setup::to(&[server_that_ends(code)]), PLAIN);
+        let upstream = "[upstream.primary]\n";
+        let text = text.replacen(upstream, &format!("{upstream}protocol = \"h2\"\n"), 1);
+        let gateway = Gateway::start(&text, &[]);
+        let mut client = gateway.client();
+        client.send(format!("{ASKED}early"));
+        opened(&mut client);
+        assert_eq!(take(&mut client, 3), b"bye", "{code:?}");
+        client.send("late");
+        assert!(client.is_closed(), "{code:?}");
+        client.send("later").finish();
+        ends(&gateway, ended);
+    }
 }
 
 #[test]

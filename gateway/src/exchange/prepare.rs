@@ -21,6 +21,7 @@ use crate::http1::render::{self, Forwarding};
 use crate::message::Declared;
 use crate::message::server::{Content, ContentFailed};
 use crate::metrics::{RejectReason, SkipReason};
+use crate::mirror::sample::Draw;
 use crate::mirror::source::Source;
 use crate::mirror::tee::Tee;
 use crate::observe::pairing::Pairing;
@@ -174,7 +175,7 @@ fn route(
         return Err(refuse(TOO_LARGE));
     }
     let plan = &generation.plans[route];
-    let decision = plan.decide(&asked, matched, &cx.random);
+    let decision = plan.decide(&asked, matched, &generation.draws[route].primary, &cx.random);
     let content_max = generation.config.limits.request_body_bytes_max.unwrap_or(u64::MAX);
     pairing.get().inspect(|pairing| pairing.note(|record| record.route = Some(route)));
     let (primary, answer) = match decision.fate {
@@ -269,7 +270,7 @@ fn route(
         now_ms: cx.now_ms(),
     };
     if !generation.policies[route].is_empty() {
-        let draw = generation.strata[route].draw(&cx.random);
+        let draw = Draw::next(&generation.draws[route].copies, &cx.random);
         let policies = &generation.policies[route];
         let tee = Tee::begin(policies, draw, &source, &cx.buffers);
         request.tee = tee.into();

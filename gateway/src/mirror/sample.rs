@@ -2,12 +2,11 @@
 //!
 //! One draw serves all mirrors of a request, so a smaller share is always a subset of a larger one (as in Envoy).
 
-use std::cell::Cell;
-
 use config::Percent;
 
 use crate::mix::mix;
 use crate::random::Random;
+use crate::strata::Strata;
 
 /// The draw of a request: uniform in 0..1_000_000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +16,11 @@ impl Draw {
     pub fn of(random: &Random) -> Self {
         // The upper half of a 32 × 20 bit product: no division, and a bias below 1e-9.
         Self((((random.next() >> 32) * 1_000_000) >> 32) as u32)
+    }
+
+    /// The next of a route's draws on one worker, which are stratified.
+    pub fn next(strata: &Strata, random: &Random) -> Self {
+        Self(strata.below(1_000_000, random) as u32)
     }
 
     /// The draw of a key, by its hash: the same wherever and whenever that key is seen.
@@ -39,102 +43,9 @@ impl Draw {
     }
 }
 
-/// A route's draws on one worker, stratified: of each ten in a row one falls into each tenth, and of each hundred one into each
-/// hundredth, in an order that is drawn anew. So 20 % of a route's requests are two of ten, not two of ten on average, and no
-/// rhythm of requests meets one of ours.
-///
-/// Pure but for its own state: how many draws there were, from a number of its own on; 0 before the first.
-#[derive(Debug, Default)]
-pub struct Strata(Cell<u64>);
-
-impl Strata {
-    pub fn draw(&self, random: &Random) -> Draw {
-        let at = match self.0.get() {
-            // A hundred begins with it.
-            0 => (random.next() >> 8) * 100,
-            at => at,
-        };
-        self.0.set(at + 1);
-        let tenth = turned(at / 10, at);
-        let hundredth = turned(mix(at / 100).wrapping_add(tenth), at / 10);
-        let rest = ((random.next() >> 32) * 10_000) >> 32;
-        Draw((tenth * 100_000 + hundredth * 10_000 + rest) as u32)
-    }
-}
-
-/// The digit at a place among all ten, in an order that `key` draws; the last digit of `place` counts.
-fn turned(key: u64, place: u64) -> u64 {
-    let drawn = mix(key);
-    // Of every factor that has none in common with ten, and from any digit on.
-    let factor = [1, 3, 7, 9][(drawn & 3) as usize];
-    let first = ((drawn >> 32) * 10) >> 32;
-    (factor * (place % 10) + first) % 10
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn of_ten_draws_one_is_in_each_tenth_and_of_a_hundred_one_in_each_hundredth() {
-        for seed in 0..100 {
-            let (random, strata) = (Random::new(seed), Strata::default());
-            let draws: Vec<u32> = (0..1000).map(|_| strata.draw(&random).0).collect();
-            for (count, width) in [(10, 100_000), (100, 10_000)] {
-                for draws in draws.chunks(count) {
-                    let mut strata: Vec<u32> = draws.iter().map(|draw| draw / width).collect();
-                    strata.sort_unstable();
-                    assert!(strata.iter().copied().eq(0..count as u32), "{draws:?}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn the_order_of_ten_draws_is_drawn_itself() {
-        let (random, strata) = (Random::new(1), Strata::default());
-        let orders = (0..2_000).map(|_| [(); 10].map(|()| strata.draw(&random).0 / 100_000));
-        // Four factors, and ten digits to begin with.
-        assert_eq!(orders.collect::<std::collections::BTreeSet<_>>().len(), 40);
-    }
-
-    #[test]
-    fn a_share_of_less_than_a_hundredth_is_met_by_chance() {
-        let (random, strata) = (Random::new(3), Strata::default());
-        let draws: Vec<Draw> = (0..1_000_000).map(|_| strata.draw(&random)).collect();
-        for per_million in [100, 3_000, 9_990, 12_345] {
-            let taken = draws.iter().filter(|draw| draw.takes(Percent { per_million })).count() as f64;
-            let (n, p) = (draws.len() as f64, f64::from(per_million) / 1e6);
-            assert!((taken - n * p).abs() <= 3.0 * (n * p * (1.0 - p)).sqrt(), "{per_million}: {taken}");
-        }
-    }
-
-    #[test]
-    fn no_rhythm_of_requests_meets_one_of_the_draws() {
-        // Of requests of which each tenth, or each third, is of one kind, the kind has its share of copies.
-        for (every, share) in [(10, 100_000_u32), (10, 10_000), (3, 300_000), (2, 200_000), (100, 10_000)] {
-            let (random, strata) = (Random::new(11), Strata::default());
-            let n = 2_000_000;
-            let takes = |at: usize| {
-                (at.is_multiple_of(every), strata.draw(&random).takes(Percent { per_million: share }))
-            };
-            let kind: Vec<bool> =
-                (0..n).map(takes).filter(|(is_kind, _)| *is_kind).map(|(_, takes)| takes).collect();
-            let (of, p) = (kind.len() as f64, f64::from(share) / 1e6);
-            let taken = kind.iter().filter(|takes| **takes).count() as f64;
-            let sigma = (of * p * (1.0 - p)).sqrt();
-            assert!((taken - of * p).abs() <= 4.0 * sigma, "each {every}th at {share}: {taken} of {of}");
-        }
-    }
-
-    #[test]
-    fn draws_of_two_routes_have_nothing_to_do_with_each_other() {
-        let (random, one, other) = (Random::new(5), Strata::default(), Strata::default());
-        let share = Percent { per_million: 500_000 };
-        let both = (0..100_000).filter(|_| one.draw(&random).takes(share) & other.draw(&random).takes(share));
-        let both = both.count();
-        assert!((24_000..26_000).contains(&both), "{both}");
-    }
 
     fn taken(per_million: u32, of: u32) -> u32 {
         let random = Random::new(7);

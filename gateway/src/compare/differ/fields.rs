@@ -22,14 +22,22 @@ pub(super) fn fields(of: &[u8]) -> Fields {
     all
 }
 
+/// Stands before the two digits of a byte that is no text; no value has it (RFC 9110 §5.5).
+const NO_TEXT: char = '\0';
+
 /// A value as text: bytes that are none stay told apart (obs-text, RFC 9110 §5.5).
 fn text(value: &[u8]) -> String {
     let mut text = String::new();
     for chunk in value.utf8_chunks() {
         text.push_str(chunk.valid());
-        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("{NO_TEXT}{byte:02x}")));
     }
     text
+}
+
+/// The part of a [`text`] that is told of it.
+fn told(text: &str) -> String {
+    short(&text.replace(NO_TEXT, "\\x"))
 }
 
 /// In lower case, without parameters; empty where the answer does not say.
@@ -52,7 +60,7 @@ impl Found<'_> {
                 return values.map(|_| REDACTED.to_owned());
             }
             let values: Vec<String> = values?.iter().map(|value| one(name, value)).collect();
-            Some(short(&values.join(", ")))
+            Some(told(&values.join(", ")))
         };
         let names = primary.keys().chain(mirror.keys().filter(|name| !primary.contains_key(*name)));
         let (mut differing, mut cookies) = (Vec::new(), None);
@@ -101,14 +109,15 @@ impl Found<'_> {
 
     fn cookie(&mut self, a: Option<&Parted<'_>>, b: Option<&Parted<'_>>) {
         let Some(name) = a.or(b).map(|of| of.shown_name) else { return };
+        let name = name.replace(NO_TEXT, "\\x");
         let place = if name.is_empty() { "set-cookie".to_owned() } else { format!("set-cookie.{name}") };
         // As the configuration has the names of fields; cookies' own have case.
         if !self.rules.compares_field(&place.to_ascii_lowercase()) {
             return;
         }
         let (Some(a), Some(b)) = (a, b) else {
-            let told = |of: Option<&Parted<'_>>| of.map(|of| short(of.shown));
-            return self.add(place, Kind::Header, told(a), told(b));
+            let line = |of: Option<&Parted<'_>>| of.map(|of| told(of.shown));
+            return self.add(place, Kind::Header, line(a), line(b));
         };
         let attributes: BTreeSet<&String> = a.attributes.keys().chain(b.attributes.keys()).collect();
         for attribute in attributes {
@@ -121,12 +130,12 @@ impl Found<'_> {
             if let (Some(a), Some(b)) = (a, b) {
                 self.looks(a, b);
             }
-            let told = |of: Option<&str>| of.map(|of| short(if of.is_empty() { attribute } else { of }));
-            self.add(place, Kind::Header, told(a), told(b));
+            let shown = |of: Option<&str>| of.map(|of| told(if of.is_empty() { attribute } else { of }));
+            self.add(place, Kind::Header, shown(a), shown(b));
         }
         if self.plain(&a.value) != self.plain(&b.value) {
             self.looks(&a.value, &b.value);
-            self.add(place, Kind::Header, Some(short(a.shown)), Some(short(b.shown)));
+            self.add(place, Kind::Header, Some(told(a.shown)), Some(told(b.shown)));
         }
     }
 }

@@ -455,12 +455,18 @@ fn what_is_no_text_is_compared_by_its_bytes() {
         (b"X: caf\xe9", b"X: caf\xe8", true),
         (b"X: caf\xe9", b"X: caf\xef\xbf\xbd", true),
         (b"X: caf\xe9", b"X: caf\xc3\xa9", true),
+        (b"X: caf\xe9", br"X: caf\xe9", true),
         (b"Set-Cookie: a=\xe9", b"Set-Cookie: a=\xe8", true),
+        (b"Set-Cookie: a=\xe9", br"Set-Cookie: a=\xe9", true),
         (b"Vary: \xe9", b"Vary: \xe8", true),
     ] {
         let found = told(&plain(), &none, &field(one), &field(other));
         assert_eq!(!found.is_empty(), differ, "{} {}: {found:?}", one.escape_ascii(), other.escape_ascii());
     }
+    let found = told(&plain(), &none, &field(b"X: caf\xe9"), &field(b"X: caf\xe8"));
+    assert_eq!(found, [r"header x caf\xe9 → caf\xe8"]);
+    let found = told(&plain(), &none, &field(b"Set-Cookie: \xe9=a"), &field(b"Set-Cookie: \xe9=b"));
+    assert_eq!(found, [r"header set-cookie.\xe9 \xe9=a → \xe9=b"]);
 }
 
 #[test]

@@ -96,6 +96,8 @@ pub(super) struct Asked {
     pub(super) has_begun: Cell<bool>,
     /// Why nothing more comes.
     pub(super) failure: Cell<Option<Failure>>,
+    /// The upstream had said all, and then that it wants no more: NO_ERROR, RFC 9113 §8.1.
+    pub(super) is_unwanted: Cell<bool>,
     /// The response is waited for.
     pub(super) is_awaited: Cell<bool>,
     /// When both directions are given up, in the worker's milliseconds.
@@ -110,6 +112,7 @@ impl Asked {
             heads: RefCell::default(),
             has_begun: Cell::new(false),
             failure: Cell::new(None),
+            is_unwanted: Cell::new(false),
             is_awaited: Cell::new(false),
             end_ms: Cell::new(NEVER),
         })
@@ -438,6 +441,7 @@ impl Channel {
                     self.with(stream, |asked| asked.stream.ended(lines));
                 }
                 Event::Reset { stream, why } => self.with(stream, |asked| {
+                    asked.is_unwanted.set(asked.stream.has_ended() && why == Why::Peer(Code::NoError));
                     asked.fail(failure_of(why, asked.has_begun.get()));
                 }),
                 Event::Room { stream } | Event::Flushed { stream } => {

@@ -220,22 +220,16 @@ impl ClientSink<'_> {
 impl UpstreamSink<'_> {
     pub async fn write(&mut self, chunk: Chunk) -> Result<(), Broken> {
         match self.0.write(chunk).await {
-            Err(Broken) if self.is_unwanted() => Ok(()),
+            Err(Broken) if self.0.carrier.asked.is_unwanted.get() => Ok(()),
             written => written,
         }
     }
 
     pub async fn finish(&mut self, _: Millis) -> Result<(), Broken> {
         match self.0.finish() {
-            Err(Broken) if self.is_unwanted() => Ok(()),
+            Err(Broken) if self.0.carrier.asked.is_unwanted.get() => Ok(()),
             finished => finished,
         }
-    }
-
-    /// Whether the upstream said all that it had to say, and then that it wants no more (RFC 9113 §8.1): nothing is broken.
-    fn is_unwanted(&self) -> bool {
-        let stream = self.0.carrier.stream();
-        stream.has_ended() && stream.is_gone()
     }
 
     pub fn cut(&self) {
