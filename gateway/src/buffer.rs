@@ -8,25 +8,96 @@ use std::cell::{Cell, RefCell};
 use bytes::Bytes;
 
 use crate::http1::body::HEADROOM;
-use crate::limits::{BLOCK_BYTES, FREE_BUFFERS_MAX, HEAD_BUFFER_BYTES, RESPONSE_BUFFER_BYTES};
+use crate::limits::{
+    BLOCK_BYTES, FREE_BUFFERS_MAX, HEAD_BUFFER_BYTES, LARGE_BLOCK_BYTES, LARGE_BLOCKS_MAX,
+    RESPONSE_BUFFER_BYTES,
+};
 
 /// Room a block keeps behind its content for the end of a chunk and of the message.
 const TAILROOM: usize = 64;
 const BLOCK_CAPACITY: usize = HEADROOM + BLOCK_BYTES + TAILROOM;
 /// A block that grew beyond this is not kept.
 const BLOCK_CAPACITY_MAX: usize = 2 * BLOCK_CAPACITY + 1;
+const LARGE_CAPACITY: usize = HEADROOM + LARGE_BLOCK_BYTES + TAILROOM;
+const LARGE_CAPACITY_MAX: usize = LARGE_CAPACITY + BLOCK_BYTES;
+/// A piece of this length filled its block but for what frames its chunks.
+const FULL_BYTES: usize = BLOCK_BYTES - 1024;
 
 /// Free lists of one worker.
 #[derive(Debug, Default)]
 pub struct Buffers {
     small: FreeList,
     medium: FreeList,
+    /// Streams of content that have large blocks now.
+    large_streams: Cell<usize>,
 }
 
 thread_local! {
     /// Free blocks of this worker. Beside the others because a shared block comes back by itself, from wherever the last
     /// of its users let go of it.
     static BLOCKS: FreeList = FreeList::default();
+    static LARGE_BLOCKS: FreeList = FreeList::default();
+}
+
+/// How many bytes of content a block is read full with.
+pub fn room_bytes(block: &Vec<u8>) -> usize {
+    if block.capacity() < LARGE_CAPACITY { BLOCK_BYTES } else { LARGE_BLOCK_BYTES }
+}
+
+/// Whether `bytes` of content may keep their block alive for as long as they are needed: else they are copied.
+pub fn fill_well(bytes: usize, block: &Vec<u8>) -> bool {
+    bytes >= room_bytes(block) / 2
+}
+
+/// The blocks of one stream of content: large ones for as long as it fills them.
+#[derive(Debug)]
+pub struct Blocks<'a> {
+    buffers: &'a Buffers,
+    may_grow: bool,
+    are_large: bool,
+}
+
+impl Blocks<'_> {
+    /// A block for the next piece; the one before where it is of that size.
+    pub fn next(&self, before: Option<Vec<u8>>) -> Vec<u8> {
+        let is_large = |block: &Vec<u8>| room_bytes(block) == LARGE_BLOCK_BYTES;
+        match before {
+            Some(block) if is_large(&block) == self.are_large => return block,
+            Some(block) => self.buffers.give(block),
+            None => {}
+        }
+        if self.are_large {
+            LARGE_BLOCKS.with(|blocks| blocks.take(LARGE_CAPACITY))
+        } else {
+            self.buffers.block()
+        }
+    }
+
+    /// A piece of so many bytes came: the next block is a large one where that filled its own. `rest` is the content that still
+    /// comes, where it is known.
+    pub fn came(&mut self, bytes: usize, rest: Option<u64>) {
+        let large_streams = &self.buffers.large_streams;
+        let fills = bytes >= FULL_BYTES && rest.is_none_or(|rest| rest > BLOCK_BYTES as u64);
+        if fills && self.may_grow && !self.are_large && large_streams.get() < LARGE_BLOCKS_MAX {
+            large_streams.set(large_streams.get() + 1);
+            self.are_large = true;
+        } else if !fills {
+            self.end_large();
+        }
+    }
+
+    fn end_large(&mut self) {
+        if std::mem::take(&mut self.are_large) {
+            let large_streams = &self.buffers.large_streams;
+            large_streams.set(large_streams.get() - 1);
+        }
+    }
+}
+
+impl Drop for Blocks<'_> {
+    fn drop(&mut self) {
+        self.end_large();
+    }
 }
 
 /// A block under shared use; given back when the last user is done. Without this each upload that is mirrored would take
@@ -41,15 +112,18 @@ impl AsRef<[u8]> for Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // Refused only while the thread ends.
-        let _ = BLOCKS.try_with(|blocks| give_block(blocks, std::mem::take(&mut self.0)));
+        give_block(std::mem::take(&mut self.0));
     }
 }
 
-fn give_block(blocks: &FreeList, block: Vec<u8>) {
-    if (BLOCK_CAPACITY..BLOCK_CAPACITY_MAX).contains(&block.capacity()) {
-        blocks.give(block);
-    }
+fn give_block(block: Vec<u8>) {
+    let (list, count_max) = match block.capacity() {
+        BLOCK_CAPACITY..BLOCK_CAPACITY_MAX => (&BLOCKS, FREE_BUFFERS_MAX),
+        LARGE_CAPACITY..=LARGE_CAPACITY_MAX => (&LARGE_BLOCKS, LARGE_BLOCKS_MAX),
+        _ => return,
+    };
+    // Refused only while the thread ends.
+    let _ = list.try_with(|list| list.give(block, count_max));
 }
 
 impl Buffers {
@@ -66,6 +140,11 @@ impl Buffers {
     /// Room for streaming content: [`BLOCK_BYTES`] and the framing around it.
     pub fn block(&self) -> Vec<u8> {
         BLOCKS.with(|blocks| blocks.take(BLOCK_CAPACITY))
+    }
+
+    /// Blocks for a stream of content; large ones where it `may_grow`: where no queue holds them behind it.
+    pub fn blocks(&self, may_grow: bool) -> Blocks<'_> {
+        Blocks { buffers: self, may_grow, are_large: false }
     }
 
     /// Makes a block readable from several places; it comes back by itself.
@@ -92,14 +171,15 @@ impl Buffers {
             0..HEAD_BUFFER_BYTES => return,
             HEAD_BUFFER_BYTES..RESPONSE_BUFFER_BYTES => &self.small,
             RESPONSE_BUFFER_BYTES..BLOCK_CAPACITY => &self.medium,
-            _ => return BLOCKS.with(|blocks| give_block(blocks, buffer)),
+            _ => return give_block(buffer),
         };
-        list.give(buffer);
+        list.give(buffer, FREE_BUFFERS_MAX);
     }
 
     /// Frees half of the buffers that have lain unused since the last call; whether there were any.
     pub fn trim(&self) -> bool {
-        [self.small.trim(), self.medium.trim(), BLOCKS.with(FreeList::trim)].contains(&true)
+        let blocks = [&BLOCKS, &LARGE_BLOCKS].map(|blocks| blocks.with(FreeList::trim));
+        [self.small.trim(), self.medium.trim(), blocks.contains(&true)].contains(&true)
     }
 }
 
@@ -118,9 +198,9 @@ impl FreeList {
         buffer.unwrap_or_else(|| Vec::with_capacity(capacity))
     }
 
-    fn give(&self, mut buffer: Vec<u8>) {
+    fn give(&self, mut buffer: Vec<u8>, count_max: usize) {
         let mut free = self.free.borrow_mut();
-        if free.len() < FREE_BUFFERS_MAX {
+        if free.len() < count_max {
             buffer.clear();
             free.push(buffer);
         }
@@ -176,6 +256,81 @@ mod tests {
         assert!(buffers.trim() && free() == 5);
         while buffers.trim() {}
         assert_eq!(free(), 0);
+    }
+
+    #[test]
+    fn a_stream_that_fills_its_blocks_has_large_ones_for_as_long_as_it_does() {
+        let buffers = Buffers::default();
+        let room = |block: &Vec<u8>| room_bytes(block) / 1024;
+        let mut blocks = buffers.blocks(true);
+        let mut block = blocks.next(None);
+        assert_eq!(room(&block), 64);
+        // (A piece, the rest, room for the next one): 64 chunks of 1,000 bytes fill a block too.
+        for (bytes, rest, expect) in [
+            (FULL_BYTES - 1, None, 64),
+            (FULL_BYTES, Some(BLOCK_BYTES as u64), 64),
+            (FULL_BYTES, Some(BLOCK_BYTES as u64 + 1), 256),
+            (LARGE_BLOCK_BYTES, None, 256),
+            (FULL_BYTES - 1, None, 64),
+            (BLOCK_BYTES, None, 256),
+            (LARGE_BLOCK_BYTES, Some(1), 64),
+        ] {
+            blocks.came(bytes, rest);
+            block = blocks.next(Some(block));
+            assert_eq!(room(&block), expect, "{bytes} {rest:?}");
+        }
+        assert_eq!(buffers.large_streams.get(), 0);
+        let mut queued = buffers.blocks(false);
+        queued.came(BLOCK_BYTES, None);
+        assert_eq!(room(&queued.next(None)), 64);
+    }
+
+    #[test]
+    fn so_many_streams_have_large_blocks_at_a_time_and_each_gives_its_place_back() {
+        let buffers = Buffers::default();
+        let mut streams: Vec<_> = (0..=LARGE_BLOCKS_MAX).map(|_| buffers.blocks(true)).collect();
+        streams.iter_mut().for_each(|blocks| blocks.came(BLOCK_BYTES, None));
+        let is_large = |blocks: &Blocks<'_>| room_bytes(&blocks.next(None)) == LARGE_BLOCK_BYTES;
+        assert!(streams.iter().take(LARGE_BLOCKS_MAX).all(is_large));
+        let mut last = streams.pop().unwrap();
+        assert!(!is_large(&last));
+        drop(streams);
+        last.came(BLOCK_BYTES, None);
+        assert!(is_large(&last));
+        drop(last);
+        assert_eq!(buffers.large_streams.get(), 0);
+    }
+
+    #[test]
+    fn large_blocks_come_back_and_are_let_go_when_nobody_wants_them() {
+        let buffers = Buffers::default();
+        let mut blocks = buffers.blocks(true);
+        blocks.came(BLOCK_BYTES, None);
+        let block = blocks.next(None);
+        let at = block.as_ptr();
+        drop(buffers.share(block));
+        let again = blocks.next(None);
+        assert_eq!(again.as_ptr(), at);
+        buffers.give(again);
+        let held: Vec<_> = (0..LARGE_BLOCKS_MAX + 8).map(|_| blocks.next(None)).collect();
+        held.into_iter().for_each(|block| buffers.give(block));
+        let free = || LARGE_BLOCKS.with(|blocks| blocks.free.borrow().len());
+        assert_eq!(free(), LARGE_BLOCKS_MAX);
+        // All were in use since the last trim.
+        buffers.trim();
+        while buffers.trim() {}
+        assert_eq!(free(), 0);
+    }
+
+    #[test]
+    fn content_that_fills_half_a_block_may_keep_it() {
+        let buffers = Buffers::default();
+        let small = buffers.block();
+        assert!(fill_well(BLOCK_BYTES / 2, &small) && !fill_well(BLOCK_BYTES / 2 - 1, &small));
+        let mut blocks = buffers.blocks(true);
+        blocks.came(BLOCK_BYTES, None);
+        let large = blocks.next(None);
+        assert!(fill_well(LARGE_BLOCK_BYTES / 2, &large) && !fill_well(LARGE_BLOCK_BYTES / 2 - 1, &large));
     }
 
     #[test]

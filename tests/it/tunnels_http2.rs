@@ -165,7 +165,7 @@ fn a_tunnel_that_was_not_to_be_had_is_no_fault_of_the_primary() {
 /// An upstream that speaks HTTP/2 and echoes its tunnels' bytes, once for each connection.
 fn http2_echo(
     settings: &'static [(u16, u32)],
-) -> (std::net::SocketAddr, std::sync::mpsc::Receiver<Vec<(String, String)>>) {
+) -> (SocketAddr, std::sync::mpsc::Receiver<Vec<(String, String)>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("an address");
     let (told, tells) = std::sync::mpsc::channel();

@@ -146,7 +146,10 @@ impl Memory {
             sessions: Self::sessions(config, exchanges.saturating_add(Self::tunnels(config, exchanges))),
             covers: Self::covers(config),
             batches: workers.saturating_mul(sum(batches)),
-            spare: workers * count(limits::FREE_BUFFERS_MAX) * count(limits::BLOCK_BYTES),
+            // As many large blocks again are in use at most.
+            spare: workers
+                * (count(limits::FREE_BUFFERS_MAX) * count(limits::BLOCK_BYTES)
+                    + 2 * count(limits::LARGE_BLOCKS_MAX) * count(limits::LARGE_BLOCK_BYTES)),
             told: Self::told(config),
             admin: if config.admin.bind.is_some() { count(limits::ADMIN_ANSWERS_BYTES_MAX) } else { 0 },
             cluster: 0,
@@ -365,7 +368,7 @@ pub(crate) mod tests {
         let mut searching = config();
         searching.routes[0].mirrors[0].redact.json = vec!["/a".into()];
         assert_eq!(Memory::of(&searching).batches, 2 * 8 * ((2 << 20) + 256 * 1024));
-        assert_eq!(of.spare, 2 * 256 * 64 * 1024);
+        assert_eq!(of.spare, 2 * (256 * 64 + 2 * 64 * 256) * 1024);
         assert_eq!((of.tunnels, of.sessions, of.covers, of.admin), (0, 0, 0, 64 << 20));
         // The last lines of the log.
         assert_eq!(of.told, 1 << 20);

@@ -79,6 +79,7 @@ pub(super) async fn forward(
                         deadline_ms: tries.deadline_ms,
                         try_timeout: forward.try_timeout,
                         is_duplex: is_duplex && from.is_duplex(),
+                        is_unqueued: !is_duplex && !from.is_duplex(),
                         retry: (is_whole && tries.left > 0).then_some(forward),
                         offer: conversation.offer,
                         is_connect,

@@ -34,6 +34,8 @@ pub(super) struct Terms<'a> {
     pub(super) try_timeout: Option<Millis>,
     /// Request and response may both go on for as long as they last: neither is late while the other has its turn.
     pub(super) is_duplex: bool,
+    /// Both sides speak HTTP/1.1: a block is free again as soon as it is written.
+    pub(super) is_unqueued: bool,
     /// Answers of some statuses are not wanted while the request can be sent again.
     pub(super) retry: Option<&'a Forward>,
     /// The tunnel that the request asks for, where it does: 101 agrees to that one and to no other.
@@ -247,7 +249,8 @@ async fn relay_content(
 ) -> Result<(), RelayFailed> {
     let timeouts = &terms.config.timeouts;
     let mut pace = Pace::new(timeouts.write.into(), terms.config.limits.response_bytes_per_second_min);
-    let mut block = cx.buffers.block();
+    let mut blocks = cx.buffers.blocks(terms.is_unqueued);
+    let mut block = blocks.next(None);
     while !from.is_done() {
         if terms.is_late(cx.now_ms()) {
             return Err(RelayFailed::Late);
@@ -272,6 +275,7 @@ async fn relay_content(
         } else {
             None
         };
+        let content_bytes = content.len();
         let mut framed = to.frame(&mut block, content, end);
         let asked_us = cx.now_us();
         // Each part anew: a client that takes little at a time is no less slow.
@@ -284,6 +288,8 @@ async fn relay_content(
         }
         if !from.is_done() {
             terms.seen.wrote(cx.now_us() - asked_us);
+            blocks.came(content_bytes, None);
+            block = blocks.next(Some(block));
         }
     }
     cx.buffers.give(block);

@@ -9,9 +9,10 @@ use super::pace::Pace;
 use super::progress::Progress;
 use super::relay::{RelayFailed, Relayed, Terms, relay};
 use super::{Outcome, Request, SLOW_CONTENT, TOO_LARGE, refused};
+use crate::buffer;
 use crate::context::Context;
 use crate::http1::head::Fault;
-use crate::limits::{LINGER_MS, SHARE_MIN_BYTES};
+use crate::limits::LINGER_MS;
 use crate::message::client::{Requester, Response};
 use crate::message::server::{self, ContentFailed, Message};
 use crate::metrics::SkipReason;
@@ -34,7 +35,14 @@ pub(super) async fn duplex(
     progress.rest.set(content.bytes_expected());
     let Request { generation, tee, content_left, pairing, .. } = request;
     let (config, tee) = (&*generation.config, &*tee);
-    let upload = Upload { config, content, left: content_left, tee, pairing: pairing.get() };
+    let upload = Upload {
+        config,
+        content,
+        left: content_left,
+        tee,
+        pairing: pairing.get(),
+        is_unqueued: terms.is_unqueued,
+    };
     let forwarding = forward(cx, upload, to, &progress);
     let relaying = async {
         let relayed = relay(cx, responder, from, terms, &progress, tee).await;
@@ -90,6 +98,8 @@ struct Upload<'a, 'w> {
     left: &'a mut u64,
     tee: &'a RefCell<Tee>,
     pairing: Option<&'a Rc<Pairing>>,
+    /// See [`Terms::is_unqueued`].
+    is_unqueued: bool,
 }
 
 /// Streams the request's content from the client to the primary, block by block, each block copied to the tee.
@@ -99,9 +109,11 @@ async fn forward(
     to: &mut Requester<'_>,
     progress: &Progress,
 ) -> Result<(), ForwardFailed> {
-    let Upload { config, content, left, tee, pairing } = upload;
+    let Upload { config, content, left, tee, pairing, is_unqueued } = upload;
     let timeouts = &config.timeouts;
-    let mut block = cx.buffers.block();
+    let write_within = Millis::from(timeouts.write);
+    let mut blocks = cx.buffers.blocks(is_unqueued);
+    let mut block = blocks.next(None);
     let mut pace = Pace::new(timeouts.request_body.into(), config.limits.request_bytes_per_second_min);
     // Content that may still come behind a response that is over.
     let mut rest_left = config.limits.drain_bytes_max;
@@ -141,20 +153,22 @@ async fn forward(
         let framed = to.frame(&mut block, found.clone(), end);
         let is_copied = tee.borrow().is_active();
         written_us = cx.now_us();
-        let sent = if is_copied && found.len() >= SHARE_MIN_BYTES {
+        let (sent, back) = if is_copied && buffer::fill_well(found.len(), &block) {
             let pinned = block.capacity();
             let shared = cx.buffers.share(block);
             tee.borrow_mut().share(&shared.slice(found), pinned);
-            block = cx.buffers.block();
-            to.write(shared, framed, timeouts.write.into()).await.0
+            (to.write(shared, framed, write_within).await.0, None)
         } else {
             if is_copied {
                 tee.borrow_mut().copy(&block[found]);
             }
-            let (sent, back) = to.write(block, framed, timeouts.write.into()).await;
-            block = back;
-            sent
+            let (sent, back) = to.write(block, framed, write_within).await;
+            (sent, Some(back))
         };
+        // A primary that takes little at a time would be late with a large block.
+        let is_quick = (cx.now_us() - written_us) / 1000 < write_within.0 / 8;
+        blocks.came(if is_quick { piece.wire_bytes } else { 0 }, content.bytes_expected());
+        block = blocks.next(back);
         if sent.is_err() {
             progress.over(cx, to);
             return Err(ForwardFailed::Primary);

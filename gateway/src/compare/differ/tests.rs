@@ -466,7 +466,7 @@ fn what_is_no_text_is_compared_by_its_bytes() {
     let found = told(&plain(), &none, &field(b"X: caf\xe9"), &field(b"X: caf\xe8"));
     assert_eq!(found, [r"header x caf\xe9 → caf\xe8"]);
     let found = told(&plain(), &none, &field(b"Set-Cookie: \xe9=a"), &field(b"Set-Cookie: \xe9=b"));
-    assert_eq!(found, [r"header set-cookie.\xe9 \xe9=a → \xe9=b"]);
+    assert_eq!(found, [r"header set-cookie.\xe9 a → b"]);
 }
 
 #[test]

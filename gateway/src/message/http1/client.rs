@@ -3,13 +3,13 @@
 use std::ops::Range;
 
 use super::server::frame;
-use crate::buffer::Buffers;
+use crate::buffer::{self, Buffers};
 use crate::error::Failure;
 use crate::http1::body::{self, Outgoing};
 use crate::http1::head::ResponseHead;
 use crate::http1::response::{Fault, Message, Reader, Step};
 use crate::io::{IoBuf, ReadHalf, Stream, WriteFailed, WriteHalf};
-use crate::limits::{BLOCK_BYTES, RESPONSE_BUFFER_BYTES};
+use crate::limits::RESPONSE_BUFFER_BYTES;
 use crate::message::Framed;
 use crate::message::conversation::{Found, NotWritten, Rest, Terms};
 use crate::time::Millis;
@@ -140,7 +140,8 @@ impl Response<'_> {
         within: Millis,
     ) -> (Result<Range<usize>, Failure>, Vec<u8>) {
         body::make_room(&mut block);
-        let (result, mut block) = self.r.read(block, BLOCK_BYTES, within).await;
+        let room = buffer::room_bytes(&block);
+        let (result, mut block) = self.r.read(block, room, within).await;
         let Some(message) = &mut self.message else { return (Err(Failure::Closed), block) };
         let content = match result {
             Ok(0) if message.incoming.ends_at_close() => {

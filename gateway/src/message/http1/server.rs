@@ -5,14 +5,13 @@ use std::ops::Range;
 
 use config::Upgrade;
 
-use crate::buffer::Buffers;
+use crate::buffer::{self, Buffers};
 use crate::http1::body::{self, Incoming, Outgoing};
 use crate::http1::edit::Edits;
 use crate::http1::framing::Framing;
 use crate::http1::head::ResponseHead;
 use crate::http1::render::{self, Opening, Persistence, ResponseFraming};
 use crate::io::{ReadHalf, Stream, WriteHalf};
-use crate::limits::BLOCK_BYTES;
 use crate::message::conversation::{ContentFailed, Gone, Piece, Within};
 use crate::message::edited;
 use crate::message::{Declared, Framed};
@@ -120,7 +119,8 @@ impl Content<'_> {
         within: Millis,
     ) -> (Result<Piece, ContentFailed>, Vec<u8>) {
         body::make_room(&mut block);
-        let (result, mut block) = self.r.read(block, BLOCK_BYTES, within).await;
+        let room = buffer::room_bytes(&block);
+        let (result, mut block) = self.r.read(block, room, within).await;
         let wire_bytes = match result {
             Ok(0) => return (Err(ContentFailed::Gone), block),
             Ok(n) => n,

@@ -120,9 +120,7 @@ impl Asked {
 
     /// Nothing more comes, and nothing more goes.
     fn fail(&self, failure: Failure) {
-        if self.failure.get().is_none() {
-            self.failure.set(Some(failure));
-        }
+        self.failure.set(self.failure.get().or(Some(failure)));
         self.stream.go(false);
     }
 
