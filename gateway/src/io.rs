@@ -209,6 +209,11 @@ impl Stream {
 }
 
 impl ReadHalf {
+    /// Without TLS.
+    pub fn is_plaintext(&self) -> bool {
+        self.0.cover.get().is_none()
+    }
+
     /// See [`Stream::give_up_at`].
     pub fn give_up_at(&self, at_ms: u64) {
         self.0.deadlines.end_all_at(at_ms.saturating_add(TICK_MS));

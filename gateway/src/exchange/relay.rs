@@ -249,7 +249,7 @@ async fn relay_content(
 ) -> Result<(), RelayFailed> {
     let timeouts = &terms.config.timeouts;
     let mut pace = Pace::new(timeouts.write.into(), terms.config.limits.response_bytes_per_second_min);
-    let mut blocks = cx.buffers.blocks(terms.is_unqueued);
+    let mut blocks = cx.buffers.blocks(terms.is_unqueued && from.fills_blocks());
     let mut block = blocks.next(None);
     while !from.is_done() {
         if terms.is_late(cx.now_ms()) {

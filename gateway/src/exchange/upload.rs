@@ -112,7 +112,7 @@ async fn forward(
     let Upload { config, content, left, tee, pairing, is_unqueued } = upload;
     let timeouts = &config.timeouts;
     let write_within = Millis::from(timeouts.write);
-    let mut blocks = cx.buffers.blocks(is_unqueued);
+    let mut blocks = cx.buffers.blocks(is_unqueued && content.fills_blocks());
     let mut block = blocks.next(None);
     let mut pace = Pace::new(timeouts.request_body.into(), config.limits.request_bytes_per_second_min);
     // Content that may still come behind a response that is over.

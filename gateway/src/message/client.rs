@@ -198,6 +198,11 @@ impl Response<'_> {
         on!(self, arm => arm.piece(block, within).await)
     }
 
+    /// Whether a piece is as long as its block has room: TLS opens a bounded part of what came, and streams share a connection.
+    pub fn fills_blocks(&self) -> bool {
+        matches!(self, Self::Http1(arm) if arm.is_plaintext())
+    }
+
     /// Whether a response that has begun may go on beside its request for as long as both last, and a wait that was in vain
     /// may be taken up again.
     pub fn is_duplex(&self) -> bool {

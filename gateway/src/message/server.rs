@@ -107,6 +107,11 @@ impl Content<'_> {
         matches!(self, Self::Http2(_))
     }
 
+    /// Whether a piece is as long as its block has room: TLS opens a bounded part of what came, and streams share a connection.
+    pub fn fills_blocks(&self) -> bool {
+        matches!(self, Self::Http1(arm) if arm.is_plaintext())
+    }
+
     /// All of it was read.
     pub fn is_done(&self) -> bool {
         on!(self, arm => arm.is_done())

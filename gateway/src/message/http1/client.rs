@@ -134,6 +134,10 @@ impl Response<'_> {
         self.message.as_ref().map_or(b"", |message| message.incoming.trailers())
     }
 
+    pub fn is_plaintext(&self) -> bool {
+        self.r.is_plaintext()
+    }
+
     pub async fn piece(
         &mut self,
         mut block: Vec<u8>,

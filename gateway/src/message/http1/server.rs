@@ -113,6 +113,10 @@ impl Content<'_> {
         Ok(())
     }
 
+    pub fn is_plaintext(&self) -> bool {
+        self.r.is_plaintext()
+    }
+
     pub async fn piece(
         &mut self,
         mut block: Vec<u8>,
