@@ -124,6 +124,8 @@ impl Memory {
         let exchange = count(config.limits.request_head_bytes_max)
             + count(config.limits.response_head_bytes_max)
             + 2 * count(limits::BLOCK_BYTES);
+        // In use, and as many kept for reuse.
+        let large = workers * count(limits::LARGE_BLOCKS_MAX) * count(limits::LARGE_BLOCK_BYTES);
         // A batch is bounded, but one copy alone may be larger.
         let batches = config.lanes.iter().enumerate().map(|(lane, settings)| {
             let mirrors = config.routes.iter().flat_map(|r| &r.mirrors).filter(|m| m.lane == lane);
@@ -141,15 +143,12 @@ impl Memory {
         });
         Self {
             rings: workers.saturating_mul(sum(config.lanes.iter().map(|l| count(l.ring_bytes_max)))),
-            exchanges: exchanges.saturating_mul(exchange),
+            exchanges: sum([exchanges.saturating_mul(exchange), large]),
             tunnels: Self::tunnels(config, exchanges).saturating_mul(2 * count(limits::BLOCK_BYTES)),
             sessions: Self::sessions(config, exchanges.saturating_add(Self::tunnels(config, exchanges))),
             covers: Self::covers(config),
             batches: workers.saturating_mul(sum(batches)),
-            // As many large blocks again are in use at most.
-            spare: workers
-                * (count(limits::FREE_BUFFERS_MAX) * count(limits::BLOCK_BYTES)
-                    + 2 * count(limits::LARGE_BLOCKS_MAX) * count(limits::LARGE_BLOCK_BYTES)),
+            spare: workers * count(limits::FREE_BUFFERS_MAX) * count(limits::BLOCK_BYTES) + large,
             told: Self::told(config),
             admin: if config.admin.bind.is_some() { count(limits::ADMIN_ANSWERS_BYTES_MAX) } else { 0 },
             cluster: 0,
@@ -363,12 +362,12 @@ pub(crate) mod tests {
     fn memory_is_the_sum_of_named_addends() {
         let of = Memory::of(&config());
         assert_eq!(of.rings, 2 * (32 << 20));
-        assert_eq!(of.exchanges, 200 * (16 * 1024 + 32 * 1024 + 2 * 64 * 1024));
+        assert_eq!(of.exchanges, (200 * (16 + 32 + 2 * 64) + 2 * 64 * 256) * 1024);
         assert_eq!(of.batches, (2 * 8) << 20);
         let mut searching = config();
         searching.routes[0].mirrors[0].redact.json = vec!["/a".into()];
         assert_eq!(Memory::of(&searching).batches, 2 * 8 * ((2 << 20) + 256 * 1024));
-        assert_eq!(of.spare, 2 * (256 * 64 + 2 * 64 * 256) * 1024);
+        assert_eq!(of.spare, 2 * (256 * 64 + 64 * 256) * 1024);
         assert_eq!((of.tunnels, of.sessions, of.covers, of.admin), (0, 0, 0, 64 << 20));
         // The last lines of the log.
         assert_eq!(of.told, 1 << 20);
