@@ -165,9 +165,7 @@ async fn forward(
             let (sent, back) = to.write(block, framed, write_within).await;
             (sent, Some(back))
         };
-        // A primary that takes little at a time would be late with a large block.
-        let is_quick = (cx.now_us() - written_us) / 1000 < write_within.0 / 8;
-        blocks.came(if is_quick { piece.wire_bytes } else { 0 }, content.bytes_expected());
+        blocks.came(piece.wire_bytes, content.bytes_expected());
         block = blocks.next(back);
         if sent.is_err() {
             progress.over(cx, to);
