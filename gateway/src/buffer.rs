@@ -49,7 +49,7 @@ pub fn fill_well(bytes: usize, block: &Vec<u8>) -> bool {
     bytes >= room_bytes(block) / 2
 }
 
-/// The blocks of one stream of content: large ones for as long as it fills them.
+/// The blocks of one stream of content: large ones for as long as it fills half of each.
 #[derive(Debug)]
 pub struct Blocks<'a> {
     buffers: &'a Buffers,
@@ -73,11 +73,12 @@ impl Blocks<'_> {
         }
     }
 
-    /// A piece of so many bytes came: the next block is a large one where that filled its own. `rest` is the content that still
-    /// comes, where it is known.
-    pub fn came(&mut self, bytes: usize, rest: Option<u64>) {
+    /// A piece of so many bytes came: the next block is a large one if that filled a small one, or half of a large one, and if the
+    /// `rest` fills half of a large one too.
+    pub fn came(&mut self, bytes: usize, rest: u64) {
         let large_streams = &self.buffers.large_streams;
-        let fills = bytes >= FULL_BYTES && rest.is_none_or(|rest| rest > BLOCK_BYTES as u64);
+        let enough = if self.are_large { LARGE_BLOCK_BYTES / 2 } else { FULL_BYTES };
+        let fills = bytes >= enough && rest >= LARGE_BLOCK_BYTES as u64 / 2;
         if fills && self.may_grow && !self.are_large && large_streams.get() < LARGE_BLOCKS_MAX {
             large_streams.set(large_streams.get() + 1);
             self.are_large = true;
@@ -101,7 +102,7 @@ impl Drop for Blocks<'_> {
 }
 
 /// A block under shared use; given back when the last user is done. Without this each upload that is mirrored would take
-/// 64 KiB of cold memory.
+/// cold memory.
 struct Shared(Vec<u8>);
 
 impl AsRef<[u8]> for Shared {
@@ -142,7 +143,7 @@ impl Buffers {
         BLOCKS.with(|blocks| blocks.take(BLOCK_CAPACITY))
     }
 
-    /// Blocks for a stream of content; large ones where it `may_grow`: where no queue holds them behind it.
+    /// Blocks for a stream of content. Those of a stream that `may_grow` may be large.
     pub fn blocks(&self, may_grow: bool) -> Blocks<'_> {
         Blocks { buffers: self, may_grow, are_large: false }
     }
@@ -262,26 +263,28 @@ mod tests {
     fn a_stream_that_fills_its_blocks_has_large_ones_for_as_long_as_it_does() {
         let buffers = Buffers::default();
         let room = |block: &Vec<u8>| room_bytes(block) / 1024;
+        let half = LARGE_BLOCK_BYTES as u64 / 2;
         let mut blocks = buffers.blocks(true);
         let mut block = blocks.next(None);
         assert_eq!(room(&block), 64);
         // (A piece, the rest, room for the next one): 64 chunks of 1,000 bytes fill a block too.
         for (bytes, rest, expect) in [
-            (FULL_BYTES - 1, None, 64),
-            (FULL_BYTES, Some(BLOCK_BYTES as u64), 64),
-            (FULL_BYTES, Some(BLOCK_BYTES as u64 + 1), 256),
-            (LARGE_BLOCK_BYTES, None, 256),
-            (FULL_BYTES - 1, None, 64),
-            (BLOCK_BYTES, None, 256),
-            (LARGE_BLOCK_BYTES, Some(1), 64),
+            (FULL_BYTES - 1, u64::MAX, 64),
+            (FULL_BYTES, half - 1, 64),
+            (FULL_BYTES, half, 256),
+            (LARGE_BLOCK_BYTES, half, 256),
+            (LARGE_BLOCK_BYTES / 2, half, 256),
+            (LARGE_BLOCK_BYTES / 2 - 1, u64::MAX, 64),
+            (BLOCK_BYTES, u64::MAX, 256),
+            (LARGE_BLOCK_BYTES, half - 1, 64),
         ] {
             blocks.came(bytes, rest);
             block = blocks.next(Some(block));
-            assert_eq!(room(&block), expect, "{bytes} {rest:?}");
+            assert_eq!(room(&block), expect, "{bytes} {rest}");
         }
         assert_eq!(buffers.large_streams.get(), 0);
         let mut queued = buffers.blocks(false);
-        queued.came(BLOCK_BYTES, None);
+        queued.came(BLOCK_BYTES, u64::MAX);
         assert_eq!(room(&queued.next(None)), 64);
     }
 
@@ -289,13 +292,13 @@ mod tests {
     fn so_many_streams_have_large_blocks_at_a_time_and_each_gives_its_place_back() {
         let buffers = Buffers::default();
         let mut streams: Vec<_> = (0..=LARGE_BLOCKS_MAX).map(|_| buffers.blocks(true)).collect();
-        streams.iter_mut().for_each(|blocks| blocks.came(BLOCK_BYTES, None));
+        streams.iter_mut().for_each(|blocks| blocks.came(BLOCK_BYTES, u64::MAX));
         let is_large = |blocks: &Blocks<'_>| room_bytes(&blocks.next(None)) == LARGE_BLOCK_BYTES;
         assert!(streams.iter().take(LARGE_BLOCKS_MAX).all(is_large));
         let mut last = streams.pop().unwrap();
         assert!(!is_large(&last));
         drop(streams);
-        last.came(BLOCK_BYTES, None);
+        last.came(BLOCK_BYTES, u64::MAX);
         assert!(is_large(&last));
         drop(last);
         assert_eq!(buffers.large_streams.get(), 0);
@@ -305,7 +308,7 @@ mod tests {
     fn large_blocks_come_back_and_are_let_go_when_nobody_wants_them() {
         let buffers = Buffers::default();
         let mut blocks = buffers.blocks(true);
-        blocks.came(BLOCK_BYTES, None);
+        blocks.came(BLOCK_BYTES, u64::MAX);
         let block = blocks.next(None);
         let at = block.as_ptr();
         drop(buffers.share(block));
@@ -328,7 +331,7 @@ mod tests {
         let small = buffers.block();
         assert!(fill_well(BLOCK_BYTES / 2, &small) && !fill_well(BLOCK_BYTES / 2 - 1, &small));
         let mut blocks = buffers.blocks(true);
-        blocks.came(BLOCK_BYTES, None);
+        blocks.came(BLOCK_BYTES, u64::MAX);
         let large = blocks.next(None);
         assert!(fill_well(LARGE_BLOCK_BYTES / 2, &large) && !fill_well(LARGE_BLOCK_BYTES / 2 - 1, &large));
     }

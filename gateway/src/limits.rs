@@ -68,14 +68,14 @@ pub const RESPONSE_BUFFER_BYTES: usize = 16 * 1024;
 /// Read size while content streams.
 pub const BLOCK_BYTES: usize = 64 * 1024;
 
-/// Read size while content streams in full blocks: a quarter of the system calls and of the wakes.
+/// Read size while content fills its blocks: a quarter of the system calls and of the wakes.
 pub const LARGE_BLOCK_BYTES: usize = 256 * 1024;
 
 /// Streams of content that have large blocks at a time, on one worker, and large blocks that it keeps for reuse; 64 × 256 KiB =
 /// 16 MiB of each at most. The others go on with [`BLOCK_BYTES`].
 pub const LARGE_BLOCKS_MAX: usize = 64;
 
-/// Buffers of one size a worker keeps for reuse; 256 × 64 KiB = 16 MiB at most.
+/// Buffers of one size, but for large blocks, that a worker keeps for reuse; 256 × 64 KiB = 16 MiB at most.
 pub const FREE_BUFFERS_MAX: usize = 256;
 
 /// A piece of content smaller than this share of its block is copied into the mirror's copy instead of pinning the block.

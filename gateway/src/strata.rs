@@ -16,7 +16,8 @@ impl Strata {
     /// Uniform in `0..bound`, with a bias below one in 2^32; 0 for a bound of 0.
     ///
     /// Of each ten in a row one falls into each tenth, and of each hundred one into each hundredth, in an order that is drawn anew.
-    /// So 20 % of a route's requests are two of ten, not two of ten on average, and no rhythm of requests meets one of ours.
+    /// So 20 % of a route's requests are two of each ten, counted from its first, not two on average, and no rhythm of requests meets one
+    /// of ours.
     pub fn below(&self, bound: u64, random: &Random) -> u64 {
         let at = match self.drawn.get() {
             // A hundred begins with it.
@@ -60,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_hundred_draws_in_a_row_wherever_they_begin_no_share_is_missed_by_more_than_ten() {
+    fn of_two_hundred_draws_in_a_row_wherever_they_begin_no_share_from_0_on_is_missed_by_more_than_ten() {
         for seed in 0..100 {
             let (random, strata) = (Random::new(seed), Strata::default());
             let draws: Vec<u64> = (0..1_000).map(|_| strata.below(100, &random)).collect();

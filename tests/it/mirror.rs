@@ -532,9 +532,10 @@ fn many_uploads_held_at_once_share_the_rings_bytes() {
     assert_eq!(n("dropped") + n("completed"), UPLOADS as i64 + 1, "{:?}", account(&metrics, "v2"));
     assert!(v1.requests()[1..].iter().all(|r| r.body == content), "the primary's content");
     assert!(v2.requests()[1..].iter().all(|r| r.body == content), "the copies' content");
-    // Unbounded it would be 75 MiB; each upload may have a block or two of its own.
+    // Unbounded it would be 75 MiB. Beside the ring's 4 MiB, 64 uploads have large blocks (16 MiB), as many are kept for reuse, and the
+    // others have a block or two of 64 KiB.
     let growth = peak.saturating_sub(before);
-    assert!(growth < 36 << 20, "{} MiB more for 4 MiB of ring", growth >> 20);
+    assert!(growth < 44 << 20, "{} MiB more for 4 MiB of ring", growth >> 20);
 }
 
 // === The end of a mirror's connection ===

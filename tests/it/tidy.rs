@@ -198,6 +198,7 @@ const PURE: &[&str] = &[
     "gateway/src/upstream/eject",
     "gateway/src/upstream/gate",
     "gateway/src/mix",
+    "gateway/src/strata",
     "gateway/src/visible",
     "gateway/src/admission",
     "gateway/src/admin/live/look",

@@ -258,9 +258,8 @@ fn an_http2_upstream_is_asked_by_extended_connect_if_it_takes_that_whatever_the_
     assert!(answer.text().contains("takes no tunnels") && client.is_closed());
 }
 
-/// A server that opens a tunnel, hears `early`, says `bye`, and that this is all; then it resets the stream with this code, or
-/// closes its connection.
-fn server_that_ends(code: Option<u32>) -> SocketAddr {
+/// A server that opens a tunnel, hears `early`, and says `bye`, and that this is all; in the same write it says `and`.
+fn server_that_ends(and: Vec<u8>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
@@ -269,11 +268,8 @@ fn server_that_ends(code: Option<u32>) -> SocketAddr {
             raw.until(|raw| raw.streams.get(&1).is_some_and(|heard| !heard.trailers.is_empty()));
             raw.send(&headers(1, 0, &[(":status", "200"), ("sec-websocket-protocol", "chat")]));
             raw.until(|raw| raw.streams[&1].body == b"early");
-            raw.send(&frame(DATA, END, 1, b"bye"));
-            if let Some(code) = code {
-                raw.send(&frame(RST_STREAM, 0, 1, &code.to_be_bytes()));
-                while raw.frame().is_some() {}
-            }
+            raw.send(&[frame(DATA, END, 1, b"bye"), and.clone()].concat());
+            while raw.frame().is_some() {}
         }
     });
     address
@@ -281,18 +277,20 @@ fn server_that_ends(code: Option<u32>) -> SocketAddr {
 
 #[test]
 fn an_http2_upstream_that_has_said_all_and_wants_no_more_breaks_no_tunnel() {
-    // NO_ERROR: the rest of the client's bytes is not wanted (RFC 9113 §8.1). Any other end loses them.
-    for (code, ended) in [(Some(0), "closed"), (Some(8), "primary"), (None, "primary")] {
-        let text = taking(&Setup::to(&[server_that_ends(code)]), PLAIN);
+    let reset = |code: u32| frame(RST_STREAM, 0, 1, &code.to_be_bytes());
+    // NO_ERROR: the rest of the client's bytes is not wanted (RFC 9113 §8.1). Any other end of the stream, or of its connection, loses
+    // them.
+    for (and, ended) in [(reset(0), "closed"), (reset(8), "primary"), (frame(DATA, 0, 0, b"x"), "primary")] {
+        let text = taking(&Setup::to(&[server_that_ends(and.clone())]), PLAIN);
         let upstream = "[upstream.primary]\n";
         let text = text.replacen(upstream, &format!("{upstream}protocol = \"h2\"\n"), 1);
         let gateway = Gateway::start(&text, &[]);
         let mut client = gateway.client();
         client.send(format!("{ASKED}early"));
         opened(&mut client);
-        assert_eq!(take(&mut client, 3), b"bye", "{code:?}");
+        assert_eq!(take(&mut client, 3), b"bye", "{and:?}");
         client.send("late");
-        assert!(client.is_closed(), "{code:?}");
+        assert!(client.is_closed(), "{and:?}");
         client.send("later").finish();
         ends(&gateway, ended);
     }

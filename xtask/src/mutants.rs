@@ -21,6 +21,7 @@ const ROOMS: &[&str] = &[
     "mirror::sample",
     "mirror::spread",
     "route",
+    "strata",
     "upstream::balance",
     "upstream::eject",
     "verdict",

@@ -34,7 +34,7 @@ pub(super) struct Terms<'a> {
     pub(super) try_timeout: Option<Millis>,
     /// Request and response may both go on for as long as they last: neither is late while the other has its turn.
     pub(super) is_duplex: bool,
-    /// Both sides speak HTTP/1.1: a block is free again as soon as it is written.
+    /// Both sides speak HTTP/1.1: no queue towards either holds a block.
     pub(super) is_unqueued: bool,
     /// Answers of some statuses are not wanted while the request can be sent again.
     pub(super) retry: Option<&'a Forward>,
@@ -288,7 +288,7 @@ async fn relay_content(
         }
         if !from.is_done() {
             terms.seen.wrote(cx.now_us() - asked_us);
-            blocks.came(content_bytes, None);
+            blocks.came(content_bytes, u64::MAX);
             block = blocks.next(Some(block));
         }
     }

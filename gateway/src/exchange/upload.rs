@@ -165,7 +165,8 @@ async fn forward(
             let (sent, back) = to.write(block, framed, write_within).await;
             (sent, Some(back))
         };
-        blocks.came(piece.wire_bytes, content.bytes_expected());
+        // Chunked content may end anywhere, and bytes behind its end are the client's next requests.
+        blocks.came(piece.wire_bytes, content.bytes_expected().unwrap_or(0));
         block = blocks.next(back);
         if sent.is_err() {
             progress.over(cx, to);

@@ -10,17 +10,18 @@ use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelableAsyncReadRent, Cancell
 use monoio::net::{TcpStream, UnixStream};
 
 use super::{Gather, turn};
+use crate::limits::BLOCK_BYTES;
 
-/// Operations one socket may complete at once before others get a turn (epoll only).
-const EAGER_MAX: u8 = 16;
+/// Blocks' worth of operations one socket may complete at once before others get a turn (epoll only).
+const EAGER_MAX: usize = 16;
 
 pub(super) struct Tcp {
     stream: UnsafeCell<TcpStream>,
     fd: RawFd,
     /// Ends an idle read without losing anything.
     parker: Cell<Option<Canceller>>,
-    /// Operations that completed at once, one after the other (epoll only).
-    eager: Cell<u8>,
+    /// Operations that completed at once, one after the other, a long one counted by its blocks (epoll only).
+    eager: Cell<usize>,
     is_epoll: bool,
     /// The connection ends by a reset, whichever way it ends.
     resets: Cell<bool>,
@@ -56,7 +57,7 @@ impl Tcp {
         // Never more than asked for, however large the buffer is: the room behind it may be wanted for framing.
         buf.reserve(room);
         let (from, to) = (buf.len(), buf.len() + room);
-        let (result, slice) = self.fair(self.stream().read(buf.slice_mut(from..to))).await;
+        let (result, slice) = self.fair(room, self.stream().read(buf.slice_mut(from..to))).await;
         (result, slice.into_inner())
     }
 
@@ -70,7 +71,8 @@ impl Tcp {
         let parker = self.parker.take().unwrap_or_default();
         let handle = parker.handle();
         self.parker.set(Some(parker));
-        let (result, slice) = self.fair(self.stream().cancelable_read(buf.slice_mut(from..to), handle)).await;
+        let (result, slice) =
+            self.fair(room, self.stream().cancelable_read(buf.slice_mut(from..to), handle)).await;
         (result, slice.into_inner())
     }
 
@@ -86,12 +88,12 @@ impl Tcp {
     }
 
     pub(super) async fn write<B: IoBuf>(&self, buf: B, at: usize, to: usize) -> (io::Result<usize>, B) {
-        let (result, slice) = self.fair(self.stream().write(buf.slice(at..to))).await;
+        let (result, slice) = self.fair(to - at, self.stream().write(buf.slice(at..to))).await;
         (result, slice.into_inner())
     }
 
     pub(super) async fn write_gathered(&self, gather: Gather) -> (io::Result<usize>, Gather) {
-        self.fair(self.stream().writev(gather)).await
+        self.fair(BLOCK_BYTES, self.stream().writev(gather)).await
     }
 
     /// A non-blocking system call.
@@ -144,9 +146,9 @@ impl Tcp {
         set_option(self.fd, (libc::IPPROTO_TCP, libc::TCP_QUICKACK), &on);
     }
 
-    /// Runs an operation and lets others have a turn now and then. On epoll an operation on a fast stream completes at
+    /// Runs an operation on so many bytes, and lets others have a turn now and then. On epoll an operation on a fast stream completes at
     /// once, again and again, so that one bulk transfer would keep the worker to itself; io_uring completes none at once.
-    async fn fair<F: Future>(&self, operation: F) -> F::Output {
+    async fn fair<F: Future>(&self, bytes: usize, operation: F) -> F::Output {
         if !self.is_epoll {
             return operation.await;
         }
@@ -157,7 +159,7 @@ impl Tcp {
             operation.as_mut().poll(cx)
         })
         .await;
-        self.eager.set(if polls == 1 { self.eager.get() + 1 } else { 0 });
+        self.eager.set(if polls == 1 { self.eager.get() + bytes.div_ceil(BLOCK_BYTES) } else { 0 });
         if self.eager.get() >= EAGER_MAX {
             self.eager.set(0);
             turn().await;

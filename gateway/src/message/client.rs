@@ -198,7 +198,7 @@ impl Response<'_> {
         on!(self, arm => arm.piece(block, within).await)
     }
 
-    /// Whether a piece is as long as its block has room: TLS opens a bounded part of what came, and streams share a connection.
+    /// Whether a read may fill a large block. TLS opens a bounded part at a time. Streams of HTTP/2 share a connection.
     pub fn fills_blocks(&self) -> bool {
         matches!(self, Self::Http1(arm) if arm.is_plaintext())
     }

@@ -107,7 +107,7 @@ impl Content<'_> {
         matches!(self, Self::Http2(_))
     }
 
-    /// Whether a piece is as long as its block has room: TLS opens a bounded part of what came, and streams share a connection.
+    /// Whether a read may fill a large block. TLS opens a bounded part at a time. Streams of HTTP/2 share a connection.
     pub fn fills_blocks(&self) -> bool {
         matches!(self, Self::Http1(arm) if arm.is_plaintext())
     }

@@ -35,9 +35,14 @@ fn text(value: &[u8]) -> String {
     text
 }
 
+/// A [`text`] as it is told: whole.
+fn readable(text: &str) -> String {
+    text.replace(NO_TEXT, "\\x")
+}
+
 /// The part of a [`text`] that is told of it.
 fn told(text: &str) -> String {
-    short(&text.replace(NO_TEXT, "\\x"))
+    short(&readable(text))
 }
 
 /// In lower case, without parameters; empty where the answer does not say.
@@ -109,7 +114,7 @@ impl Found<'_> {
 
     fn cookie(&mut self, a: Option<&Parted<'_>>, b: Option<&Parted<'_>>) {
         let Some(name) = a.or(b).map(|of| of.shown_name) else { return };
-        let name = name.replace(NO_TEXT, "\\x");
+        let name = readable(name);
         let place = if name.is_empty() { "set-cookie".to_owned() } else { format!("set-cookie.{name}") };
         // As the configuration has the names of fields; cookies' own have case.
         if !self.rules.compares_field(&place.to_ascii_lowercase()) {
@@ -123,7 +128,7 @@ impl Found<'_> {
         for attribute in attributes {
             let (a, b) = (a.attributes.get(attribute).copied(), b.attributes.get(attribute).copied());
             let said = |of: Option<&str>| of.map(|of| grammar::attribute(attribute, of));
-            let place = format!("{place}.{attribute}");
+            let place = format!("{place}.{}", readable(attribute));
             if said(a) == said(b) || !self.rules.compares_field(&place.to_ascii_lowercase()) {
                 continue;
             }

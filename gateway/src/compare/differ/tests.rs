@@ -467,6 +467,8 @@ fn what_is_no_text_is_compared_by_its_bytes() {
     assert_eq!(found, [r"header x caf\xe9 → caf\xe8"]);
     let found = told(&plain(), &none, &field(b"Set-Cookie: \xe9=a"), &field(b"Set-Cookie: \xe9=b"));
     assert_eq!(found, [r"header set-cookie.\xe9 a → b"]);
+    let found = told(&plain(), &none, &field(b"Set-Cookie: a=1; \xe9=2"), &field(b"Set-Cookie: a=1; \xe9=3"));
+    assert_eq!(found, [r"header set-cookie.a.\xe9 2 → 3"]);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::http1::framing::Framing;
 use crate::http1::head::ResponseHead;
 use crate::http1::render::{self, Opening, Persistence, ResponseFraming};
 use crate::io::{ReadHalf, Stream, WriteHalf};
+use crate::limits::BLOCK_BYTES;
 use crate::message::conversation::{ContentFailed, Gone, Piece, Within};
 use crate::message::edited;
 use crate::message::{Declared, Framed};
@@ -123,7 +124,9 @@ impl Content<'_> {
         within: Millis,
     ) -> (Result<Piece, ContentFailed>, Vec<u8>) {
         body::make_room(&mut block);
-        let room = buffer::room_bytes(&block);
+        // Bytes behind the content are the client's next requests.
+        let expected = self.incoming.bytes_expected().and_then(|bytes| usize::try_from(bytes).ok());
+        let room = buffer::room_bytes(&block).min(expected.unwrap_or(0).max(BLOCK_BYTES));
         let (result, mut block) = self.r.read(block, room, within).await;
         let wire_bytes = match result {
             Ok(0) => return (Err(ContentFailed::Gone), block),
