@@ -49,7 +49,7 @@ pub fn fill_well(bytes: usize, block: &Vec<u8>) -> bool {
     bytes >= room_bytes(block) / 2
 }
 
-/// The blocks of one stream of content: large ones for as long as it fills half of each.
+/// The blocks of one stream of content: large ones for as long as a piece would fill a small one.
 #[derive(Debug)]
 pub struct Blocks<'a> {
     buffers: &'a Buffers,
@@ -73,18 +73,23 @@ impl Blocks<'_> {
         }
     }
 
-    /// A piece of so many bytes came: the next block is a large one if that filled a small one, or half of a large one, and if the
-    /// `rest` fills half of a large one too.
+    /// A piece of so many bytes came: the next block is a large one where that filled a small one, and the `rest` fills half of a
+    /// large one.
     pub fn came(&mut self, bytes: usize, rest: u64) {
+        let grows = self.may_grow && bytes >= FULL_BYTES && rest >= LARGE_BLOCK_BYTES as u64 / 2;
         let large_streams = &self.buffers.large_streams;
-        let enough = if self.are_large { LARGE_BLOCK_BYTES / 2 } else { FULL_BYTES };
-        let fills = bytes >= enough && rest >= LARGE_BLOCK_BYTES as u64 / 2;
-        if fills && self.may_grow && !self.are_large && large_streams.get() < LARGE_BLOCKS_MAX {
+        if !grows {
+            self.end_large();
+        } else if !self.are_large && large_streams.get() < LARGE_BLOCKS_MAX {
             large_streams.set(large_streams.get() + 1);
             self.are_large = true;
-        } else if !fills {
-            self.end_large();
         }
+    }
+
+    /// Content in `block` had to be copied for a mirror. Where it comes too slowly to fill half of a large block, small ones, which are
+    /// shared, cost less.
+    pub fn copied(&mut self, block: &Vec<u8>) {
+        self.may_grow &= room_bytes(block) == BLOCK_BYTES;
     }
 
     fn end_large(&mut self) {
@@ -273,8 +278,8 @@ mod tests {
             (FULL_BYTES, half - 1, 64),
             (FULL_BYTES, half, 256),
             (LARGE_BLOCK_BYTES, half, 256),
-            (LARGE_BLOCK_BYTES / 2, half, 256),
-            (LARGE_BLOCK_BYTES / 2 - 1, u64::MAX, 64),
+            (FULL_BYTES, half, 256),
+            (FULL_BYTES - 1, u64::MAX, 64),
             (BLOCK_BYTES, u64::MAX, 256),
             (LARGE_BLOCK_BYTES, half - 1, 64),
         ] {
@@ -283,6 +288,16 @@ mod tests {
             assert_eq!(room(&block), expect, "{bytes} {rest}");
         }
         assert_eq!(buffers.large_streams.get(), 0);
+        blocks.copied(&block);
+        blocks.came(BLOCK_BYTES, u64::MAX);
+        block = blocks.next(Some(block));
+        assert_eq!(room(&block), 256, "what was copied out of a small block says nothing");
+        blocks.copied(&block);
+        for _ in 0..2 {
+            blocks.came(BLOCK_BYTES, u64::MAX);
+            block = blocks.next(Some(block));
+            assert_eq!((room(&block), buffers.large_streams.get()), (64, 0));
+        }
         let mut queued = buffers.blocks(false);
         queued.came(BLOCK_BYTES, u64::MAX);
         assert_eq!(room(&queued.next(None)), 64);

@@ -161,6 +161,7 @@ async fn forward(
         } else {
             if is_copied {
                 tee.borrow_mut().copy(&block[found]);
+                blocks.copied(&block);
             }
             let (sent, back) = to.write(block, framed, write_within).await;
             (sent, Some(back))
