@@ -20,7 +20,7 @@ const BLOCK_CAPACITY: usize = HEADROOM + BLOCK_BYTES + TAILROOM;
 const BLOCK_CAPACITY_MAX: usize = 2 * BLOCK_CAPACITY + 1;
 const LARGE_CAPACITY: usize = HEADROOM + LARGE_BLOCK_BYTES + TAILROOM;
 const LARGE_CAPACITY_MAX: usize = LARGE_CAPACITY + BLOCK_BYTES;
-/// A piece of this length filled its block but for what frames its chunks.
+/// A piece of this length filled its block, but for the framing of its chunks.
 const FULL_BYTES: usize = BLOCK_BYTES - 1024;
 
 /// Free lists of one worker.
@@ -39,7 +39,7 @@ thread_local! {
     static LARGE_BLOCKS: FreeList = FreeList::default();
 }
 
-/// How many bytes of content a block is read full with.
+/// Bytes of content that a read into `block` may bring.
 pub fn room_bytes(block: &Vec<u8>) -> usize {
     if block.capacity() < LARGE_CAPACITY { BLOCK_BYTES } else { LARGE_BLOCK_BYTES }
 }
@@ -86,8 +86,8 @@ impl Blocks<'_> {
         }
     }
 
-    /// Content in `block` had to be copied for a mirror. Where it comes too slowly to fill half of a large block, small ones, which are
-    /// shared, cost less.
+    /// The content in `block` was copied for a mirror, because it fills too little of its block. If that is a large one, the stream is too
+    /// slow for such: its next blocks are small, and shared.
     pub fn copied(&mut self, block: &Vec<u8>) {
         self.may_grow &= room_bytes(block) == BLOCK_BYTES;
     }

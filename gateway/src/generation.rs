@@ -89,12 +89,12 @@ pub struct Generation {
     pub captures: Arc<[Arc<Sink>]>,
 }
 
-/// What is drawn for each request of a route, each by itself.
+/// The draws for the requests of one route. Neither says anything of the other.
 #[derive(Debug, Default)]
 pub struct Draws {
-    /// Which primary answers it.
+    /// Among the primaries.
     pub primary: Strata,
-    /// Which mirrors get copies.
+    /// Against the mirrors' shares.
     pub copies: Strata,
 }
 

@@ -5,10 +5,10 @@ use std::cell::Cell;
 use crate::mix::mix;
 use crate::random::Random;
 
-/// What a worker draws for a route's requests.
+/// A worker's draws for the requests of one route.
 #[derive(Debug, Default)]
 pub struct Strata {
-    /// How many draws there were, from a number of its own on; 0 before the first.
+    /// The number of draws so far, counted from a number that is drawn itself; 0 before the first.
     drawn: Cell<u64>,
 }
 

@@ -22,7 +22,7 @@ pub(super) fn fields(of: &[u8]) -> Fields {
     all
 }
 
-/// Stands before the two digits of a byte that is no text; no value has it (RFC 9110 §5.5).
+/// The mark before the two digits of a byte that is no text. A value with it is refused before (RFC 9110 §5.5).
 const NO_TEXT: char = '\0';
 
 /// A value as text: bytes that are none stay told apart (obs-text, RFC 9110 §5.5).
