@@ -20,6 +20,8 @@ pub(crate) type Resource = (&'static str, &'static str, &'static str, bool, &'st
 const ISTIO: &str = "networking.istio.io";
 const RIGHTS: &str = "rbac.authorization.k8s.io";
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
+/// The least time between two bookmarks of a watch.
+const BOOKMARK_EVERY: Duration = Duration::from_millis(500);
 
 const RESOURCES: &[Resource] = &[
     ("", "services", "Service", true, &["v1"]),
@@ -550,8 +552,7 @@ impl Inner {
                     return answer(conn, status, &said);
                 }
                 let (status, said) = write(&mut state, &asked, method, body.clone());
-                let path = request.target.clone();
-                let method = method.to_owned();
+                let (path, method) = (request.target.clone(), method.to_owned());
                 state.written.push(Written { method, path, body, status, at: Instant::now() });
                 self.changed.notify_all();
                 (status, said)
@@ -574,6 +575,7 @@ impl Inner {
             format!("{:x}\r\n{line}\r\n", line.len())
         };
         let marks = asked.query.contains_key("allowWatchBookmarks");
+        let mut marked = (from, Instant::now());
         let mut state = self.lock();
         let token = state.token.clone();
         loop {
@@ -590,14 +592,14 @@ impl Inner {
                 conn.write("0\r\n\r\n");
                 return;
             }
-            let news =
-                state.history.iter().filter(|one| one.version > from && asked.selects(&one.id, &one.object));
+            let known = state.history.partition_point(|one| one.version <= from);
+            let news = state.history[known..].iter().filter(|one| asked.selects(&one.id, &one.object));
             let mut told: String = news.map(|one| event(one.kind, asked.shown(&one.object, false))).collect();
-            let is_news = state.version > from;
             from = state.version;
-            if told.is_empty() && is_news && marks {
-                let bookmark = json!({"metadata": {"resourceVersion": from.to_string()}});
-                told = event("BOOKMARK", asked.shown(&bookmark, false));
+            if told.is_empty() && marks && from > marked.0 && marked.1.elapsed() >= BOOKMARK_EVERY {
+                marked = (from, Instant::now());
+                let mark = json!({"metadata": {"resourceVersion": from.to_string()}});
+                told = event("BOOKMARK", asked.shown(&mark, false));
             }
             if !told.is_empty() {
                 drop(state);
@@ -607,8 +609,7 @@ impl Inner {
                 state = self.lock();
                 continue;
             }
-            let waited = self.changed.wait_timeout(state, Duration::from_millis(500));
-            state = waited.expect("the API server").0;
+            state = self.changed.wait_timeout(state, BOOKMARK_EVERY).expect("the API server").0;
         }
         let is_over = state.mode == Mode::Up;
         drop(state);
