@@ -2,12 +2,13 @@
 
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use serde_json::Value;
 use tests::certificates::Authority;
 use tests::gateway::built;
 use tests::h2_origin::H2Origin;
-use tests::{Gateway, Process, Setup};
+use tests::{Gateway, Process, Setup, eventually_within};
 
 use crate::http2::{PLAIN, listening};
 use crate::tunnels::taking;
@@ -43,6 +44,25 @@ fn to_http2(text: &str) -> String {
     let table = "[upstream.primary]\n";
     assert!(text.contains(table));
     text.replacen(table, &format!("{table}protocol = \"h2\"\n"), 1)
+}
+
+#[test]
+fn connections_of_http2_that_their_server_ends_are_made_again_at_a_low_rate_too() {
+    const CONNECTIONS: i64 = 4;
+    let (_origin, address) = origin("v1");
+    let aged = Setup::to(&[address]).with("[limits]\nconnection_age_max = \"1s\"");
+    let gateway = Gateway::start(&listening(&aged, PLAIN), &[]);
+    let url = format!("http://{}/", gateway.address);
+    // One of them could carry all of this.
+    let load = ["-q", "--threads", "1", "-r", "40", "-d", "10m", "--max-lag", "10s", "--http2", "-c", "4"];
+    let _load = Process::spawn(loadgen().arg("run").args(load).arg(&url));
+    let of = |what: &str| gateway.metrics().sum(what, &[]);
+    eventually_within(Duration::from_secs(60), "each of them has come to its age", || {
+        of("umbra_http2_goaways_total") >= 2 * CONNECTIONS
+    });
+    eventually_within(Duration::from_secs(60), "as many are open as were asked for", || {
+        of("umbra_connections_active") == CONNECTIONS
+    });
 }
 
 #[test]

@@ -47,7 +47,10 @@ impl Engine {
         rests: &mut Vec<(usize, Rest)>,
     ) {
         self.made[group] += 1;
-        for index in self.slots_of(group) {
+        // Entries of the connection before would be valid again, and give this one more than its turn.
+        let (own, target) = (self.slots_of(group), self.target_of(group));
+        self.targets[target].forget(&own);
+        for index in own {
             self.connected(index, Way::Stream { sender: sender.clone(), link: link.clone() }, rests);
         }
     }
@@ -114,6 +117,11 @@ impl Engine {
         let slot = &mut self.slots[index];
         slot.waker = Some(waker.clone());
         self.stopping || slot.current.is_some_and(|current| current.timed_out)
+    }
+
+    /// Whether a request was on the connection of these streams.
+    pub fn was_asked(&self, group: usize) -> bool {
+        self.slots[self.slots_of(group)].iter().any(|slot| slot.asked_on == self.made[group])
     }
 
     /// The connection of these streams ended; the tasks that read answers from it are told by their streams.

@@ -41,7 +41,9 @@ enum Made {
     Covered(Duplex),
 }
 
-/// Makes one connection after another until the engine stops. `warm`: the first before there is a request.
+/// Makes one connection after another until the engine stops. `warm`: the first before there is a request. A connection of
+/// HTTP/2 that its server ended without an error is made again at once: it was one of those that carry the load, and the rest
+/// would carry its part for good.
 pub async fn connect(engine: Shared, group: usize, warm: bool) {
     let limit = {
         let options = &engine.borrow().options;
@@ -52,12 +54,17 @@ pub async fn connect(engine: Shared, group: usize, warm: bool) {
         (options.http2.is_some(), options.websocket)
     };
     let mut first = warm;
+    let mut again = false;
     loop {
-        if !first && !wanted(&engine, group).await {
+        if !first && !again && !wanted(&engine, group).await {
             break;
         }
         let made = make(&engine, group, limit).await;
         warmed(&mut engine.borrow_mut(), &mut first);
+        // Nobody would end a connection that comes after the end.
+        if std::mem::take(&mut again) && engine.borrow().stopping {
+            break;
+        }
         match made {
             Ok(Made::Covered(duplex)) if is_websocket && is_http2 => {
                 tunnel::converse_streams(&engine, group, duplex).await;
@@ -69,9 +76,11 @@ pub async fn connect(engine: Shared, group: usize, warm: bool) {
                 tunnel::converse_covered(&engine, group, duplex).await
             }
             Ok(Made::Plain(stream)) if is_websocket => tunnel::converse(&engine, group, stream).await,
-            Ok(Made::Covered(duplex)) if is_http2 => stream::converse(&engine, group, duplex).await,
+            Ok(Made::Covered(duplex)) if is_http2 => {
+                again = stream::converse(&engine, group, duplex).await;
+            }
             Ok(Made::Plain(plain)) if is_http2 => {
-                stream::converse(&engine, group, Duplex::new(plain, None)).await;
+                again = stream::converse(&engine, group, Duplex::new(plain, None)).await;
             }
             Ok(Made::Plain(stream)) => converse(&engine, group, stream).await,
             Ok(Made::Covered(duplex)) => converse_covered(&engine, group, duplex).await,

@@ -2,6 +2,7 @@
 //! that any task may call; it waits for nothing.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
@@ -30,7 +31,7 @@ pub struct Engine {
     next: Option<Ready>,
     pick: Pick,
     random: fastrand::Rng,
-    targets: Vec<Target>,
+    pub(super) targets: Vec<Target>,
     pub(super) slots: Vec<Slot>,
     /// Of the tasks that make connections, each for its slots: one, or as many as there are streams.
     pub(super) connectors: Vec<Option<Waker>>,
@@ -57,12 +58,20 @@ struct Ready {
 }
 
 #[derive(Default)]
-struct Target {
+pub(super) struct Target {
     /// Places with a connection, longest unused first: all connections carry their part, also of a low rate.
     idle: VecDeque<usize>,
     /// Places without one.
     cold: VecDeque<usize>,
     pending: VecDeque<Ready>,
+}
+
+impl Target {
+    /// These places wait in no list.
+    pub(super) fn forget(&mut self, places: &Range<usize>) {
+        self.idle.retain(|index| !places.contains(index));
+        self.cold.retain(|index| !places.contains(index));
+    }
 }
 
 impl Engine {
@@ -408,5 +417,21 @@ impl Engine {
             slot.wake();
         }
         self.connectors.iter_mut().filter_map(Option::take).for_each(Waker::wake);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_whose_connection_is_made_again_has_no_turn_but_the_new_one() {
+        let mut target =
+            Target { idle: [0, 1, 2, 0].into(), cold: [1, 0, 2].into(), pending: VecDeque::new() };
+        target.forget(&(0..2));
+        assert_eq!(
+            (target.idle.make_contiguous(), target.cold.make_contiguous()),
+            (&mut [2][..], &mut [2][..])
+        );
     }
 }

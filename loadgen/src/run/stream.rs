@@ -32,17 +32,22 @@ pub(super) fn builder() -> Builder {
     builder
 }
 
-/// A connection from its preface to its end.
-pub async fn converse(engine: &Shared, group: usize, duplex: Duplex) {
+/// A connection from its preface to its end; whether another is wanted in its place: the server ended it without an error
+/// (GOAWAY with NO_ERROR, RFC 9113 §6.8, or its FIN) after requests on it, and more requests come.
+pub async fn converse(engine: &Shared, group: usize, duplex: Duplex) -> bool {
     let link = duplex.link.clone();
     let Ok((sender, connection)) = builder().handshake::<_, Bytes>(Pipe::fresh(duplex)).await else {
-        return with_rests(engine, |engine, rests| engine.fail(group, Outcome::ClosedEarly, rests));
+        with_rests(engine, |engine, rests| engine.fail(group, Outcome::ClosedEarly, rests));
+        return false;
     };
     with_rests(engine, |engine, rests| engine.attach_streams(group, &sender, &link, rests));
     drop(sender);
     // Its streams are told why it ended.
-    let went_away = connection.await.is_err_and(|error| error.is_go_away() && error.is_remote());
+    let ended = connection.await;
+    let is_wanted = ended.is_ok() && engine.borrow().was_asked(group) && !engine.borrow().is_exhausted();
+    let went_away = ended.is_err_and(|error| error.is_go_away() && error.is_remote());
     with_rests(engine, |engine, rests| engine.detach_streams(group, went_away, rests));
+    is_wanted
 }
 
 /// Reads the answers to one slot's requests until the engine stops.
