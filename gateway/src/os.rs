@@ -63,6 +63,16 @@ pub(crate) fn without_signals<R>(start: impl FnOnce() -> R) -> R {
     start()
 }
 
+/// How much less than its process's other threads a thread weighs that steps back (nice(2)): on a core that both want it has a
+/// tenth of a worker's part.
+const STEP_BACK: i32 = 10;
+
+/// Has the scheduler prefer the process's other threads to the calling one, and to those that it starts from here on. Where a
+/// filter of system calls forbids that, all weigh the same.
+pub(crate) fn step_back() {
+    let _ = rustix::process::nice(STEP_BACK);
+}
+
 /// Raises the limit of open descriptors as far as this process may, and returns the new limit.
 pub(crate) fn raise_descriptor_limit() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

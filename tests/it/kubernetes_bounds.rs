@@ -1,6 +1,7 @@
 //! In a cluster that never rests, or never ends: its objects fill neither memory nor log, and cost no client an answer.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -94,6 +95,31 @@ fn a_thousand_changes_in_a_row_cost_no_client_an_answer() {
     // Wrong objects by the hundred: the log has some of them, and says that it leaves out the rest.
     let lines = || gateway.process.stderr().matches("flood-").count();
     assert!(lines() > 0 && lines() <= 220, "{} lines", lines());
+}
+
+/// Name and weight (nice(2)) of each thread of a process.
+fn weights(process: u32) -> BTreeMap<String, i32> {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).expect("it runs");
+    let of = |task: std::io::Result<std::fs::DirEntry>| {
+        let stat = std::fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
+        let (name, fields) = stat.split_once('(')?.1.rsplit_once(')')?;
+        Some((name.to_owned(), fields.split_whitespace().nth(16)?.parse().ok()?))
+    };
+    tasks.filter_map(of).collect()
+}
+
+#[test]
+fn the_thread_that_follows_a_cluster_weighs_less_than_those_that_serve() {
+    let old = Origin::named("old");
+    let cluster = ClusterStage::new();
+    running(&cluster, "shop", &old);
+    let gateway = cluster.start(&["--mesh"]);
+    gateway.says("shop", "/", "200 old");
+    let weights = weights(gateway.process.child.id());
+    let (worker, follower) = (weights["umbra-0"], weights["umbra-cluster"]);
+    assert_eq!(follower, (worker + 10).min(19), "{weights:?}");
+    // A successor's threads have the weight of the one that starts it.
+    assert_eq!(weights["gateway"], worker, "{weights:?}");
 }
 
 /// How long requests take that are due every so often, whether or not the one before was answered in time; and each is answered 200.

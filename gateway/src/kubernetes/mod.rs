@@ -218,9 +218,12 @@ impl Cluster {
         let (begun, has_begun) = oneshot::channel();
         let this = self.clone();
         // A list of ten thousand objects takes its time, which the control loop has not.
-        let body = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(this.follow(told, first_max, begun)),
-            Err(error) => drop(begun.send(Err(error.to_string()))),
+        let body = move || {
+            os::step_back();
+            match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime.block_on(this.follow(told, first_max, begun)),
+                Err(error) => drop(begun.send(Err(error.to_string()))),
+            }
         };
         let spawned = os::without_signals(|| thread::Builder::new().name("umbra-cluster".into()).spawn(body));
         spawned.map_err(|error| format!("cannot start a thread: {error}"))?;
