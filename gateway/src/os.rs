@@ -63,14 +63,14 @@ pub(crate) fn without_signals<R>(start: impl FnOnce() -> R) -> R {
     start()
 }
 
-/// How much less than its process's other threads a thread weighs that steps back (nice(2)): on a core that both want it has a
-/// tenth of a worker's part.
-const STEP_BACK: i32 = 10;
+/// The niceness (nice(2)) of a thread of lower priority, above its process's: on a core that both want it gets a tenth of a
+/// worker's part.
+const NICE_INCREMENT: i32 = 10;
 
-/// Has the scheduler prefer the process's other threads to the calling one, and to those that it starts from here on. Where a
-/// filter of system calls forbids that, all weigh the same.
-pub(crate) fn step_back() {
-    let _ = rustix::process::nice(STEP_BACK);
+/// Lowers the priority of the calling thread, and of those that it starts from here on. Where a filter of system calls forbids
+/// that, it stays as it was.
+pub(crate) fn lower_priority() {
+    let _ = rustix::process::nice(NICE_INCREMENT);
 }
 
 /// Raises the limit of open descriptors as far as this process may, and returns the new limit.

@@ -97,8 +97,8 @@ fn a_thousand_changes_in_a_row_cost_no_client_an_answer() {
     assert!(lines() > 0 && lines() <= 220, "{} lines", lines());
 }
 
-/// Name and weight (nice(2)) of each thread of a process.
-fn weights(process: u32) -> BTreeMap<String, i32> {
+/// Name and niceness (nice(2)) of each thread of a process.
+fn niceness(process: u32) -> BTreeMap<String, i32> {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).expect("it runs");
     let of = |task: std::io::Result<std::fs::DirEntry>| {
         let stat = std::fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
@@ -109,17 +109,17 @@ fn weights(process: u32) -> BTreeMap<String, i32> {
 }
 
 #[test]
-fn the_thread_that_follows_a_cluster_weighs_less_than_those_that_serve() {
+fn the_thread_that_follows_a_cluster_has_a_lower_priority_than_those_that_serve() {
     let old = Origin::named("old");
     let cluster = ClusterStage::new();
     running(&cluster, "shop", &old);
     let gateway = cluster.start(&["--mesh"]);
     gateway.says("shop", "/", "200 old");
-    let weights = weights(gateway.process.child.id());
-    let (worker, follower) = (weights["umbra-0"], weights["umbra-cluster"]);
-    assert_eq!(follower, (worker + 10).min(19), "{weights:?}");
-    // A successor's threads have the weight of the one that starts it.
-    assert_eq!(weights["gateway"], worker, "{weights:?}");
+    let niceness = niceness(gateway.process.child.id());
+    let (worker, follower) = (niceness["umbra-0"], niceness["umbra-cluster"]);
+    assert_eq!(follower, (worker + 10).min(19), "{niceness:?}");
+    // A successor's threads inherit that of the thread that starts it.
+    assert_eq!(niceness["gateway"], worker, "{niceness:?}");
 }
 
 /// How long requests take that are due every so often, whether or not the one before was answered in time; and each is answered 200.

@@ -219,7 +219,7 @@ impl Cluster {
         let this = self.clone();
         // A list of ten thousand objects takes its time, which the control loop has not.
         let body = move || {
-            os::step_back();
+            os::lower_priority();
             match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime.block_on(this.follow(told, first_max, begun)),
                 Err(error) => drop(begun.send(Err(error.to_string()))),

@@ -115,7 +115,7 @@ impl Preparer {
         self.running = Arc::downgrade(&runs);
         let (told, heard) = oneshot::channel();
         let body = move || {
-            os::step_back();
+            os::lower_priority();
             let result = panic::catch_unwind(AssertUnwindSafe(|| job.run(started)));
             drop(runs);
             if let Ok(result) = result {

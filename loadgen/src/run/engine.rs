@@ -67,7 +67,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// These places wait in no list.
+    /// Takes these places out of both lists.
     pub(super) fn forget(&mut self, places: &Range<usize>) {
         self.idle.retain(|index| !places.contains(index));
         self.cold.retain(|index| !places.contains(index));
